@@ -1,0 +1,15 @@
+//! KMSNotif: the WhatsApp notification microservice of Ksatria eHospital.
+//!
+//! A guided tour, from the entry to the plain types:
+pub mod cli; // the commands of the one binary
+pub mod config; // the environment, read once
+pub mod credit; // ledger, prices, purchases
+pub mod notification; // the heart: admit, render, send, settle
+pub mod queue; // an apalis Backend over Redis Streams
+pub mod render; // templates to messages
+pub mod secret; // encryption at rest, keyed hashes
+pub mod simulator; // a Cloud API to try the product against
+pub mod telemetry; // logs, spans, metrics
+pub mod tenant; // hospitals and clinics, and their WhatsApp configuration
+pub mod web; // health, metrics, webhooks
+pub mod whatsapp; // the Cloud API: client, error classes, webhook payloads
