@@ -1,0 +1,185 @@
+//! The apalis Backend: polls the pool's channel, sees every outcome, flushes at shutdown.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use apalis_core::backend::finalize::Ephemeral;
+use apalis_core::backend::{Backend, BackendConfig};
+use apalis_core::error::BoxDynError;
+use apalis_core::task::Task;
+use apalis_core::worker::context::WorkerContext;
+use redis::Client;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tower::{Layer, Service};
+
+use super::hand::{Delivery, Hand, Outcome, Verdict};
+use super::pool::{Delivered, Pool};
+use super::{Options, Router, ack, intake, keeper, lanes};
+
+/// The queue as one apalis worker sees it.
+#[must_use = "a Backend does nothing unless a worker polls it"]
+pub struct QueueBackend {
+    pool: Arc<Pool>,
+    delivered: Delivered,
+    tasks: Option<Tasks>,
+    closing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl std::fmt::Debug for QueueBackend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QueueBackend").field("pool", &self.pool).finish_non_exhaustive()
+    }
+}
+
+struct Tasks {
+    fetchers: Vec<JoinHandle<()>>,
+    renewals: JoinHandle<()>,
+    ack: JoinHandle<()>,
+}
+
+impl QueueBackend {
+    /// Starts the tasks that fetch, renew and acknowledge; call it on a tokio runtime.
+    pub fn start(client: Client, options: Options, router: Router) -> Self {
+        let (pool, delivered, verdicts) = Pool::new(client, options, router);
+        let tasks = Tasks {
+            fetchers: vec![
+                tokio::spawn(intake::run(pool.clone())),
+                tokio::spawn(lanes::run(pool.clone())),
+                tokio::spawn(keeper::run(pool.clone())),
+            ],
+            renewals: tokio::spawn(keeper::renew_leases(pool.clone())),
+            ack: tokio::spawn(ack::run(pool.clone(), verdicts)),
+        };
+        Self { pool, delivered, tasks: Some(tasks), closing: None }
+    }
+
+    /// The shared state, for whoever stops it or reports on it.
+    pub fn pool(&self) -> Arc<Pool> {
+        self.pool.clone()
+    }
+
+    /// Hands back what was never started, waits until every outcome is written, and signs off.
+    fn close(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.pool.stop();
+        let pool = self.pool.clone();
+        let (_, empty) = mpsc::unbounded_channel();
+        let mut delivered = std::mem::replace(&mut self.delivered, empty);
+        let tasks = self.tasks.take();
+        Box::pin(async move {
+            let Some(tasks) = tasks else { return };
+            for fetcher in tasks.fetchers {
+                let _ = fetcher.await;
+            }
+            delivered.close();
+            while let Some(Delivery(hand)) = delivered.recv().await {
+                let _ = pool.verdicts.send((hand, Verdict::Back));
+            }
+            // Every verdict sent so far is written once nothing is in hand.
+            while pool.in_hand() > 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            tasks.ack.abort();
+            tasks.renewals.abort();
+            keeper::forget(&pool, &pool.options.worker).await;
+        })
+    }
+}
+
+/// The Backend never fails: it handles its own errors, says so in logs and metrics, and goes on.
+#[derive(Debug, thiserror::Error)]
+#[error("the queue never fails")]
+pub enum Never {}
+
+impl Backend for QueueBackend {
+    type Task = Task<Delivery>;
+    type Error = Never;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Never>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Option<Result<Self::Task, Never>>> {
+        self.delivered.poll_recv(cx).map(|delivery| delivery.map(|delivery| Ok(Task::new(delivery))))
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Never>> {
+        if self.closing.is_none() {
+            self.closing = Some(self.close());
+        }
+        self.closing.as_mut().map_or(Poll::Ready(()), |closing| closing.as_mut().poll(cx)).map(Ok)
+    }
+}
+
+impl BackendConfig for QueueBackend {
+    type Args = Delivery;
+    type Id = String;
+    /// We decode ourselves: one undecodable payload must not end a worker.
+    type Kind = Ephemeral;
+    type Config = Options;
+    type Layer = QueueLayer;
+
+    fn config(&self) -> &Options {
+        &self.pool.options
+    }
+
+    fn middleware(&mut self, _: &mut WorkerContext) -> QueueLayer {
+        QueueLayer { verdicts: self.pool.verdicts.clone() }
+    }
+}
+
+/// Tells the acknowledging task how each job ended.
+#[derive(Debug, Clone)]
+pub struct QueueLayer {
+    verdicts: mpsc::UnboundedSender<(Arc<Hand>, Verdict)>,
+}
+
+impl<S> Layer<S> for QueueLayer {
+    type Service = QueueService<S>;
+    fn layer(&self, inner: S) -> QueueService<S> {
+        QueueService { inner, verdicts: self.verdicts.clone() }
+    }
+}
+
+/// See [`QueueLayer`].
+#[derive(Debug, Clone)]
+pub struct QueueService<S> {
+    inner: S,
+    verdicts: mpsc::UnboundedSender<(Arc<Hand>, Verdict)>,
+}
+
+impl<S> Service<Task<Delivery>> for QueueService<S>
+where
+    S: Service<Task<Delivery>, Response = Outcome>,
+    S::Error: Into<BoxDynError>,
+    S::Future: Send + 'static,
+{
+    type Response = ();
+    type Error = BoxDynError;
+    type Future = Pin<Box<dyn Future<Output = Result<(), BoxDynError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxDynError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, task: Task<Delivery>) -> Self::Future {
+        let hand = task.args.0.clone();
+        let verdicts = self.verdicts.clone();
+        let handled = self.inner.call(task);
+        // Dropped before it ends (shutdown ran out of time): no verdict, so the lease lapses and another takes over.
+        Box::pin(async move {
+            let verdict = match handled.await {
+                Ok(outcome) => Verdict::Outcome(outcome),
+                Err(error) => {
+                    let error = error.into().to_string();
+                    tracing::error!(token = hand.token, deliveries = hand.deliveries, error, "the handler crashed");
+                    Verdict::Crashed(error)
+                }
+            };
+            let _ = verdicts.send((hand, verdict));
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,234 @@
+//! The timers of a worker: renews leases, takes over from the dead, promotes what is due, says it lives.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use redis::{RedisResult, Value};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::DELIVERIES_MAX;
+use super::entry::{Entry, Source, list_entries, text};
+use super::hand::{Hand, Verdict};
+use super::key::GROUP;
+use super::pool::Pool;
+use super::stats::{WORKER_STALE, WorkerInfo, read_stats, read_workers};
+use super::{lanes, script};
+
+/// Leases renewed in one call at most.
+const RENEW_MAX: usize = 500;
+/// Entries taken over at once at most.
+const TAKEOVER_MAX: usize = 200;
+/// Delayed jobs promoted in one call at most.
+const PROMOTE_MAX: usize = 500;
+const PROMOTE_EVERY: Duration = Duration::from_millis(100);
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(3);
+
+/// Renews the leases of all jobs in hand, three times per lease, until the task is aborted.
+///
+/// It is a task of its own: nothing that the other timers wait for may delay it.
+pub(crate) async fn renew_leases(pool: Arc<Pool>) {
+    let mut tick = interval(pool.options.lease / 3);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick.tick().await;
+    loop {
+        tick.tick().await;
+        for source in [Source::Jobs, Source::Run] {
+            let ids: Vec<String> = {
+                let in_hand = pool.in_hand.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                in_hand.keys().filter(|(of, _)| *of == source).map(|(_, id)| id.clone()).collect()
+            };
+            for chunk in ids.chunks(RENEW_MAX) {
+                let mut args: Vec<&[u8]> = vec![GROUP.as_bytes(), pool.options.worker.as_bytes()];
+                args.extend(chunk.iter().map(String::as_bytes));
+                pool.script("renew", &script::RENEW, &[pool.stream(source)], &args).await;
+            }
+        }
+    }
+}
+
+/// Runs the other timers until the pool stops.
+pub(crate) async fn run(pool: Arc<Pool>) {
+    let started_at = Utc::now();
+    let mut promote_tick = interval(PROMOTE_EVERY);
+    let mut takeover_tick = interval(pool.options.lease / 4);
+    let mut heartbeat_tick = interval(HEARTBEAT_EVERY);
+    for tick in [&mut promote_tick, &mut takeover_tick, &mut heartbeat_tick] {
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
+    let mut finished_before = 0;
+    loop {
+        tokio::select! {
+            () = pool.stopped() => return,
+            _ = promote_tick.tick() => promote(&pool).await,
+            _ = takeover_tick.tick() => {
+                for source in [Source::Jobs, Source::Run] {
+                    if let Err(error) = take_over(&pool, source).await {
+                        pool.mend(&error).await;
+                        tracing::debug!(%error, "takeover failed; the next tick tries again");
+                    }
+                }
+            }
+            _ = heartbeat_tick.tick() => {
+                let finished = pool.finished();
+                let info = WorkerInfo {
+                    name: pool.options.worker.clone(),
+                    host: hostname(),
+                    pid: std::process::id(),
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    started_at,
+                    seen_at: Utc::now(),
+                    in_hand: pool.in_hand(),
+                    concurrency: pool.options.concurrency,
+                    finished,
+                    rate: (finished - finished_before) as f64 / HEARTBEAT_EVERY.as_secs_f64(),
+                };
+                finished_before = finished;
+                if let Err(error) = heartbeat(&pool, &info).await {
+                    tracing::debug!(%error, "heartbeat failed; the next tick tries again");
+                }
+            }
+        }
+    }
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
+}
+
+async fn promote(pool: &Pool) {
+    let most = PROMOTE_MAX.to_string();
+    loop {
+        let keys = [pool.keys.delayed.as_str(), &pool.keys.held, &pool.keys.ready];
+        let args = [pool.keys.prefix.as_bytes(), most.as_bytes()];
+        let due = match pool.script("promote", &script::PROMOTE, &keys, &args).await {
+            Value::Int(due) => due as usize,
+            _ => 0,
+        };
+        if due > 0 {
+            pool.lanes_changed.notify_one();
+        }
+        if due < PROMOTE_MAX || pool.is_stopping() {
+            return;
+        }
+    }
+}
+
+/// Takes over entries whose lease ran out: their worker died, or stalled for longer than the lease.
+async fn take_over(pool: &Pool, source: Source) -> RedisResult<()> {
+    let permits = pool.permits(TAKEOVER_MAX);
+    if permits.is_empty() {
+        return Ok(());
+    }
+    let (stream, field) = match source {
+        Source::Jobs => (&pool.keys.jobs, "job"),
+        Source::Run => (&pool.keys.run, "token"),
+    };
+    let answer: Vec<Value> = pool
+        .commands
+        .try_call(async |mut connection| {
+            redis::cmd("XAUTOCLAIM")
+                .arg(&[stream.as_str(), GROUP, &pool.options.worker])
+                .arg(pool.options.lease.as_millis() as u64)
+                .arg(&["0-0", "COUNT"])
+                .arg(permits.len())
+                .query_async(&mut connection)
+                .await
+        })
+        .await?;
+    let mut entries = list_entries(answer.into_iter().nth(1).unwrap_or(Value::Nil), field);
+    entries.retain(|entry| !pool.is_in_hand(source, &entry.id));
+    if entries.is_empty() {
+        return Ok(());
+    }
+    tracing::info!(count = entries.len(), stream, "jobs of a silent worker taken over");
+    metrics::counter!("kmsnotif_takeovers_total").increment(entries.len() as u64);
+    let times = count_deliveries(pool, stream, &entries).await?;
+    let counted = entries.into_iter().map(|entry| {
+        let times = times.get(&entry.id).copied().unwrap_or(2);
+        (entry, times)
+    });
+    match source {
+        Source::Run => lanes::start_run_entries(pool, counted.collect(), permits).await,
+        Source::Jobs => {
+            for ((entry, times), permit) in counted.zip(permits) {
+                let lane = pool.lane_of(entry.value.as_deref());
+                let hand = Hand {
+                    source,
+                    token: entry.id.clone(),
+                    id: entry.id,
+                    lane,
+                    payload: entry.value,
+                    deliveries: times,
+                    _permit: permit,
+                };
+                start_or_reject(pool, hand);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A job that was delivered too often is not tried again: it may be what kills its workers.
+fn start_or_reject(pool: &Pool, hand: Hand) {
+    if hand.deliveries > DELIVERIES_MAX {
+        let error = "no worker survived it".to_owned();
+        let _ = pool.verdicts.send((Arc::new(hand), Verdict::Crashed(error)));
+    } else {
+        pool.start(hand);
+    }
+}
+
+/// How often each entry was delivered, counted by Redis across crashes.
+async fn count_deliveries(pool: &Pool, stream: &str, entries: &[Entry]) -> RedisResult<HashMap<String, u32>> {
+    let answers: Vec<Value> = pool
+        .commands
+        .try_call(async |mut connection| {
+            let mut pipeline = redis::pipe();
+            for entry in entries {
+                pipeline.cmd("XPENDING").arg(&[stream, GROUP, &entry.id, &entry.id, "1"]);
+            }
+            pipeline.query_async(&mut connection).await
+        })
+        .await?;
+    let mut times = HashMap::new();
+    for answer in answers {
+        let Value::Array(mut rows) = answer else { continue };
+        let Some(Value::Array(row)) = rows.pop() else { continue };
+        let mut row = row.into_iter();
+        if let (Some(id), Some(Value::Int(count))) = (row.next().and_then(text), row.nth(2)) {
+            times.insert(id, u32::try_from(count).unwrap_or(u32::MAX));
+        }
+    }
+    Ok(times)
+}
+
+/// Says that this worker lives, removes those long gone, and publishes the queue's depth.
+async fn heartbeat(pool: &Pool, info: &WorkerInfo) -> RedisResult<()> {
+    let json = serde_json::to_string(info).unwrap_or_default();
+    let (stats, workers) = pool
+        .commands
+        .try_call(async |mut connection| {
+            let _: () = redis::cmd("HSET")
+                .arg(&[&pool.keys.workers, &info.name, &json])
+                .query_async(&mut connection)
+                .await?;
+            let workers = read_workers(&mut connection, &pool.keys).await?;
+            Ok((read_stats(&mut connection, &pool.keys).await?, workers))
+        })
+        .await?;
+    stats.publish();
+    metrics::gauge!("kmsnotif_jobs_in_flight").set(info.in_hand as f64);
+    for gone in workers.iter().filter(|worker| (info.seen_at - worker.seen_at) > WORKER_STALE * 20) {
+        forget(pool, &gone.name).await;
+    }
+    Ok(())
+}
+
+/// Removes a worker's consumer if it has nothing in hand.
+pub(crate) async fn forget(pool: &Pool, worker: &str) {
+    let keys = [pool.keys.jobs.as_str(), &pool.keys.run, &pool.keys.workers];
+    let args = [GROUP.as_bytes(), worker.as_bytes()];
+    pool.script("forget", &script::FORGET, &keys, &args).await;
+}

@@ -1,0 +1,61 @@
+//! The names of the queue's keys: one hash tag, so one Redis Cluster slot per namespace.
+
+/// Group under which workers read.
+pub(crate) const GROUP: &str = "workers";
+
+/// Every key of one namespace, built once.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    /// `{namespace}:`, before every other name.
+    pub(crate) prefix: String,
+    /// Intake stream: what producers write.
+    pub(crate) jobs: String,
+    /// Hash, token to record: every job in a lane, delayed, or running from a lane.
+    pub(crate) held: String,
+    /// Sorted set, group to the microsecond at which its lanes may be served next.
+    pub(crate) ready: String,
+    /// Sorted set, token to the millisecond at which it is due.
+    pub(crate) delayed: String,
+    /// Stream of tokens served from lanes; its pending list is their lease.
+    pub(crate) run: String,
+    /// Stream of jobs that can never be processed.
+    pub(crate) rejected: String,
+    /// Hash, worker name to its last heartbeat as JSON.
+    pub(crate) workers: String,
+}
+
+impl Keys {
+    /// The keys of `namespace`.
+    pub fn new(namespace: &str) -> Self {
+        let prefix = format!("{{{namespace}}}:");
+        let key = |name: &str| format!("{prefix}{name}");
+        Self {
+            jobs: key("jobs"),
+            held: key("held"),
+            ready: key("ready"),
+            delayed: key("delayed"),
+            run: key("run"),
+            rejected: key("rejected"),
+            workers: key("workers"),
+            prefix,
+        }
+    }
+
+    /// The key that holds the pace of one group.
+    pub(crate) fn pace(&self, group: &str) -> String {
+        format!("{}pace:{group}", self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_share_one_slot() {
+        let keys = Keys::new("kmsnotif");
+        assert_eq!(keys.jobs, "{kmsnotif}:jobs");
+        assert_eq!(keys.rejected, "{kmsnotif}:rejected");
+        assert_eq!(keys.pace("rs-harapan"), "{kmsnotif}:pace:rs-harapan");
+    }
+}

@@ -1,0 +1,39 @@
+-- Shared by every script below; prepended to each.
+local function now_us()
+    local t = redis.call('TIME')
+    return tonumber(t[1]) * 1000000 + tonumber(t[2])
+end
+
+-- Only the owner of an entry may renew, move or acknowledge it: a stalled worker's entry may be another's by now.
+local function owned(stream, group, consumer, id)
+    return #redis.call('XPENDING', stream, group, id, id, 1, consumer) > 0
+end
+
+-- Takes up to `want` tokens of a group (GCRA, burst of at most 50 ms of the rate).
+-- Returns how many were taken and the microsecond at which the next one is free.
+local BURST_US = 50000
+local function take(pace, want, now)
+    local state = redis.call('HMGET', pace, 'tat', 'rate', 'blocked')
+    local blocked = tonumber(state[3] or 0)
+    if blocked > now then return 0, blocked end
+    local rate = tonumber(state[2] or 0)
+    if rate <= 0 then return want, now end
+    local step = 1000000 / rate
+    local burst = math.max(BURST_US, step)
+    local tat = math.max(tonumber(state[1] or 0), now)
+    local count = math.min(want, math.floor((now + burst - tat) / step + 0.000001))
+    if count > 0 then
+        tat = tat + count * step
+        redis.call('HSET', pace, 'tat', string.format('%.3f', tat))
+    else
+        count = 0
+    end
+    return count, tat + step - burst
+end
+
+-- Puts a token into its lane and makes the group known to whoever serves lanes.
+local function into_lane(prefix, ready, group, priority, token, now, front)
+    local lane = prefix .. 'lane:' .. group .. ':' .. priority
+    redis.call(front and 'LPUSH' or 'RPUSH', lane, token)
+    redis.call('ZADD', ready, 'NX', string.format('%.0f', now), group)
+end

@@ -1,0 +1,13 @@
+-- Moves delayed jobs that are due into their lanes. KEYS: delayed, held, ready. ARGV: prefix, at most.
+-- A record begins `group|priority|`. Returns how many were due.
+local now = now_us()
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', math.floor(now / 1000)), 'LIMIT', 0, ARGV[2])
+for _, token in ipairs(due) do
+    redis.call('ZREM', KEYS[1], token)
+    local record = redis.call('HGET', KEYS[2], token)
+    if record then
+        local group, priority = string.match(record, '^([^|]*)|(%d)|')
+        into_lane(ARGV[1], KEYS[3], group, priority, token, now, false)
+    end
+end
+return #due

@@ -1,0 +1,54 @@
+-- Serves lanes in turn: the groups that have waited longest for their turn first, priorities within.
+-- KEYS: ready, held, run. ARGV: prefix, group of consumers, consumer, capacity.
+-- Returns the next microsecond at which a lane may be served (0: none waits), the time now,
+-- and per job: id in `run`, token, record.
+local PRIORITIES, GROUPS_MAX = 4, 128
+local now, left, out = now_us(), tonumber(ARGV[4]), {}
+local groups = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'LIMIT', 0, GROUPS_MAX)
+local tokens, ids = {}, {}
+for i, group in ipairs(groups) do
+    if left <= 0 then break end
+    local waiting = 0
+    for p = 0, PRIORITIES - 1 do
+        waiting = waiting + redis.call('LLEN', ARGV[1] .. 'lane:' .. group .. ':' .. p)
+    end
+    local want = math.min(waiting, math.ceil(left / (#groups - i + 1)))
+    local count, next_at = 0, now
+    if want > 0 then count, next_at = take(ARGV[1] .. 'pace:' .. group, want, now) end
+    local open = count
+    for p = 0, PRIORITIES - 1 do
+        if open <= 0 then break end
+        local popped = redis.call('LPOP', ARGV[1] .. 'lane:' .. group .. ':' .. p, open)
+        if popped then
+            for _, token in ipairs(popped) do
+                tokens[#tokens + 1] = token
+                ids[#ids + 1] = redis.call('XADD', KEYS[3], '*', 'token', token)
+            end
+            open = open - #popped
+        end
+    end
+    left = left - count
+    if count >= waiting then
+        redis.call('ZREM', KEYS[1], group)
+    else
+        -- A group that still has tokens goes behind those whose turn is due, by its new score.
+        redis.call('ZADD', KEYS[1], string.format('%.0f', count < want and math.max(next_at, now + 1) or now + 1), group)
+    end
+end
+if #tokens > 0 then
+    redis.call('XREADGROUP', 'GROUP', ARGV[2], ARGV[3], 'COUNT', #tokens, 'STREAMS', KEYS[3], '>')
+    local records = redis.call('HMGET', KEYS[2], unpack(tokens))
+    for i, token in ipairs(tokens) do
+        if records[i] then
+            out[#out + 1] = ids[i]
+            out[#out + 1] = token
+            out[#out + 1] = records[i]
+        else
+            -- Settled meanwhile: nothing is left to run.
+            redis.call('XACK', KEYS[3], ARGV[2], ids[i])
+            redis.call('XDEL', KEYS[3], ids[i])
+        end
+    end
+end
+local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+return {first[2] or '0', string.format('%.0f', now), out}

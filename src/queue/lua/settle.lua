@@ -1,0 +1,26 @@
+-- Delays or rejects jobs in hand. KEYS: jobs, held, run, delayed, rejected, ready.
+-- ARGV: prefix, group of consumers, consumer, then per job: stream (jobs/run), id, token, verb, and
+--   delay:  due in ms, record  · back: lane group|priority, record (to the front of its lane) · reject: error, payload, at.
+-- Every job has eight arguments, empty where unused. Returns how many were no longer this consumer's.
+local prefix, group, consumer, lost, now = ARGV[1], ARGV[2], ARGV[3], 0, now_us()
+for i = 4, #ARGV, 8 do
+    local from_lane, id, token, verb = ARGV[i] == 'run', ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+    local stream = from_lane and KEYS[3] or KEYS[1]
+    if owned(stream, group, consumer, id) then
+        if verb == 'delay' then
+            redis.call('HSET', KEYS[2], token, ARGV[i + 5])
+            redis.call('ZADD', KEYS[4], ARGV[i + 4], token)
+        elseif verb == 'back' then
+            redis.call('HSET', KEYS[2], token, ARGV[i + 5])
+            into_lane(prefix, KEYS[6], ARGV[i + 4], ARGV[i + 6], token, now, true)
+        else
+            redis.call('XADD', KEYS[5], '*', 'job', ARGV[i + 5], 'error', ARGV[i + 4], 'at', ARGV[i + 6])
+            redis.call('HDEL', KEYS[2], token)
+        end
+        redis.call('XACK', stream, group, id)
+        redis.call('XDEL', stream, id)
+    else
+        lost = lost + 1
+    end
+end
+return lost

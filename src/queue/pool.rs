@@ -1,0 +1,211 @@
+//! The shared state of one worker's end of the queue: connections, jobs in hand, capacity, shutdown.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::{Client, RedisError, RedisResult, Script, Value};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use super::entry::{Entry, Source};
+use super::hand::{Delivery, Hand, Verdict};
+use super::key::{GROUP, Keys};
+use super::link::Link;
+use super::record::Lane;
+use super::{Options, Router};
+
+/// An answer of an ordinary command is awaited this long: longer than any stall that heals by itself.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a read of the intake blocks; also how soon it notices a shutdown.
+pub(crate) const BLOCK: Duration = Duration::from_millis(500);
+
+/// One worker's end of the queue.
+pub struct Pool {
+    pub(crate) options: Options,
+    pub(crate) keys: Keys,
+    pub(crate) router: Router,
+    /// Blocking reads have a connection of their own.
+    pub(crate) intake: Link,
+    pub(crate) commands: Link,
+    pub(crate) capacity: Arc<Semaphore>,
+    pub(crate) in_hand: Mutex<HashMap<(Source, String), Arc<Hand>>>,
+    pub(crate) deliver: mpsc::UnboundedSender<Delivery>,
+    pub(crate) verdicts: mpsc::UnboundedSender<(Arc<Hand>, Verdict)>,
+    pub(crate) lanes_changed: Notify,
+    pub(crate) stopping: watch::Sender<bool>,
+    pub(crate) finished: AtomicU64,
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+pub(crate) type Delivered = mpsc::UnboundedReceiver<Delivery>;
+pub(crate) type Verdicts = mpsc::UnboundedReceiver<(Arc<Hand>, Verdict)>;
+
+impl Pool {
+    pub(crate) fn new(client: Client, options: Options, router: Router) -> (Arc<Self>, Delivered, Verdicts) {
+        // Both channels are bounded by the capacity: whatever is in them holds a permit.
+        let (deliver, delivered) = mpsc::unbounded_channel();
+        let (verdicts, verdicts_receiver) = mpsc::unbounded_channel();
+        let pool = Self {
+            keys: Keys::new(&options.namespace),
+            router,
+            intake: Link::new(client.clone(), BLOCK + RESPONSE_TIMEOUT),
+            commands: Link::new(client, RESPONSE_TIMEOUT),
+            capacity: Arc::new(Semaphore::new(options.concurrency)),
+            in_hand: Mutex::default(),
+            deliver,
+            verdicts,
+            lanes_changed: Notify::new(),
+            stopping: watch::Sender::new(false),
+            finished: AtomicU64::new(0),
+            options,
+        };
+        (Arc::new(pool), delivered, verdicts_receiver)
+    }
+
+    /// Stops fetching: what is in hand is finished, everything else is left to other workers.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Completes once [`stop`](Self::stop) was called.
+    pub(crate) async fn stopped(&self) {
+        let mut stopping = self.stopping.subscribe();
+        // The sender lives in self, so waiting cannot fail.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+
+    /// Jobs in hand now.
+    pub fn in_hand(&self) -> usize {
+        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Jobs this worker has finished since it started.
+    pub fn finished(&self) -> u64 {
+        self.finished.load(Ordering::Relaxed)
+    }
+
+    /// Up to `wanted` places of the capacity, without waiting.
+    pub(crate) fn permits(&self, wanted: usize) -> Vec<OwnedSemaphorePermit> {
+        let mut permits = Vec::with_capacity(wanted.min(self.capacity.available_permits()));
+        while permits.len() < wanted {
+            match self.capacity.clone().try_acquire_owned() {
+                Ok(permit) => permits.push(permit),
+                Err(_) => break,
+            }
+        }
+        permits
+    }
+
+    /// Hands a job to the worker, unless it is in hand already (a takeover of our own entry).
+    pub(crate) fn start(&self, hand: Hand) {
+        let hand = Arc::new(hand);
+        let key = (hand.source, hand.id.clone());
+        let mut in_hand = self.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        if in_hand.contains_key(&key) {
+            return;
+        }
+        in_hand.insert(key, hand.clone());
+        drop(in_hand);
+        // Fails only when the worker is gone; the lease then lapses and another takes over.
+        let _ = self.deliver.send(Delivery(hand));
+    }
+
+    pub(crate) fn is_in_hand(&self, source: Source, id: &str) -> bool {
+        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&(source, id.to_owned()))
+    }
+
+    pub(crate) fn let_go(&self, hand: &Hand) {
+        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).remove(&(hand.source, hand.id.clone()));
+        self.finished.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The lane of an entry of the intake.
+    pub(crate) fn lane_of(&self, payload: Option<&[u8]>) -> Lane {
+        payload.map_or_else(Lane::unrouted, |payload| (self.router)(payload)).sane()
+    }
+
+    pub(crate) fn stream(&self, source: Source) -> &str {
+        match source {
+            Source::Jobs => &self.keys.jobs,
+            Source::Run => &self.keys.run,
+        }
+    }
+
+    /// Creates both streams and their group of consumers where they are missing (first start, lost Redis).
+    pub(crate) async fn create_groups(&self) -> RedisResult<()> {
+        for stream in [&self.keys.jobs, &self.keys.run] {
+            let created: RedisResult<Value> = self
+                .commands
+                .try_call(async |mut connection| {
+                    redis::cmd("XGROUP")
+                        .arg(&["CREATE", stream, GROUP, "0", "MKSTREAM"])
+                        .query_async(&mut connection)
+                        .await
+                })
+                .await;
+            match created {
+                Err(error) if error.code() != Some("BUSYGROUP") => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Repairs what an error of the streams tells of: a missing group (Redis was emptied) is created again.
+    pub(crate) async fn mend(&self, error: &RedisError) {
+        if (error.code() == Some("NOGROUP") || error.to_string().contains("NOGROUP"))
+            && let Err(error) = self.create_groups().await
+        {
+            tracing::warn!(%error, "the group of consumers could not be created");
+        }
+    }
+
+    /// Runs a script until Redis answers. Scripts are atomic and check the owner, so running twice is safe.
+    pub(crate) async fn script(&self, what: &'static str, script: &Script, keys: &[&str], args: &[&[u8]]) -> Value {
+        self.commands
+            .call(what, async |mut connection| {
+                let mut invocation = script.prepare_invoke();
+                for key in keys {
+                    invocation.key(*key);
+                }
+                for arg in args {
+                    invocation.arg(*arg);
+                }
+                let answer: RedisResult<Value> = invocation.invoke_async(&mut connection).await;
+                if let Err(error) = &answer
+                    && error.to_string().contains("NOGROUP")
+                {
+                    self.create_groups().await?;
+                }
+                answer
+            })
+            .await
+    }
+
+    /// Lists what Redis says is pending for this worker but not in hand: answers that were lost on the way.
+    pub(crate) async fn list_lost(&self, source: Source, field: &str) -> RedisResult<Vec<Entry>> {
+        let stream = self.stream(source);
+        let answer: Value = self
+            .commands
+            .try_call(async |mut connection| {
+                redis::cmd("XREADGROUP")
+                    .arg(&["GROUP", GROUP, &self.options.worker, "COUNT", "1000", "STREAMS", stream, "0"])
+                    .query_async(&mut connection)
+                    .await
+            })
+            .await?;
+        let mut entries = super::entry::read_entries(answer, field);
+        entries.retain(|entry| !self.is_in_hand(source, &entry.id));
+        Ok(entries)
+    }
+}

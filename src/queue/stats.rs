@@ -1,0 +1,309 @@
+//! The operators' view of the queue: depths, workers, rejected jobs; and the door for sweeps.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use redis::aio::MultiplexedConnection;
+use redis::{Client, RedisResult, Value};
+use serde::{Deserialize, Serialize};
+
+use super::entry::list_entries;
+use super::key::{GROUP, Keys};
+use super::link::Link;
+use super::record::{Lane, pack};
+use super::script;
+
+/// A worker that was silent for longer is not counted.
+pub(crate) const WORKER_STALE: TimeDelta = TimeDelta::seconds(30);
+/// Rejected jobs read at once.
+const PAGE: usize = 500;
+
+/// How many jobs are where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
+pub struct Stats {
+    /// In the intake or in a lane.
+    pub waiting: u64,
+    /// In a worker's hand.
+    pub running: u64,
+    /// Waiting for their time: retries, `send_after`.
+    pub delayed: u64,
+    /// Never to be processed.
+    pub rejected: u64,
+    /// Workers that gave a sign of life lately.
+    pub workers: u64,
+    /// How long the oldest waiting job has waited, in milliseconds.
+    pub oldest_wait_ms: u64,
+}
+
+impl Stats {
+    pub(crate) fn publish(&self) {
+        for (state, count) in [
+            ("waiting", self.waiting),
+            ("running", self.running),
+            ("delayed", self.delayed),
+            ("rejected", self.rejected),
+        ] {
+            metrics::gauge!("kmsnotif_queue_jobs", "state" => state).set(count as f64);
+        }
+        metrics::gauge!("kmsnotif_queue_oldest_wait_seconds").set(self.oldest_wait_ms as f64 / 1_000.0);
+        metrics::gauge!("kmsnotif_workers").set(self.workers as f64);
+    }
+}
+
+/// A worker's last sign of life.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    /// Unique per boot.
+    pub name: String,
+    /// The machine.
+    pub host: String,
+    /// The process.
+    pub pid: u32,
+    /// The program's version.
+    pub version: String,
+    /// When it started.
+    pub started_at: DateTime<Utc>,
+    /// When it last gave a sign of life.
+    pub seen_at: DateTime<Utc>,
+    /// Jobs in hand.
+    pub in_hand: usize,
+    /// Jobs in hand at most.
+    pub concurrency: usize,
+    /// Jobs ended since it started.
+    pub finished: u64,
+    /// Jobs a second, over the last heartbeat.
+    pub rate: f64,
+}
+
+/// A job that can never be processed, as it lies in the rejected stream.
+#[derive(Debug, Clone)]
+pub struct Rejected {
+    /// Its entry's id.
+    pub entry_id: String,
+    /// The payload as produced (text as far as it is UTF-8).
+    pub job: Vec<u8>,
+    /// Why.
+    pub error: String,
+    /// When, RFC 3339.
+    pub at: String,
+}
+
+/// Redis did not answer, or not as expected.
+#[derive(Debug, thiserror::Error)]
+#[error("redis: {0}: check REDIS_URL and that Redis runs")]
+pub struct QueueError(#[from] pub redis::RedisError);
+
+/// The queue as operators and sweeps see it.
+#[derive(Debug)]
+pub struct Queue {
+    keys: Keys,
+    link: Link,
+}
+
+impl Queue {
+    /// Connects on first use.
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self { keys: Keys::new(namespace), link: Link::new(client, Duration::from_secs(10)) }
+    }
+
+    /// Counts jobs and workers.
+    pub async fn stats(&self) -> Result<Stats, QueueError> {
+        Ok(self.link.try_call(async |mut connection| read_stats(&mut connection, &self.keys).await).await?)
+    }
+
+    /// Lists workers that gave a sign of life lately.
+    pub async fn list_workers(&self) -> Result<Vec<WorkerInfo>, QueueError> {
+        let workers = self.link.try_call(async |mut connection| read_workers(&mut connection, &self.keys).await).await?;
+        let now = Utc::now();
+        Ok(workers.into_iter().filter(|worker| now - worker.seen_at <= WORKER_STALE).collect())
+    }
+
+    /// Puts a job back under its token unless a key of the queue still holds it; says whether it did.
+    pub async fn restore(&self, token: &str, lane: &Lane, payload: &[u8]) -> Result<bool, QueueError> {
+        let lane = lane.clone().sane();
+        let record = pack(&lane, 0, payload);
+        let restored: i64 = self
+            .link
+            .try_call(async |mut connection| {
+                script::RESTORE
+                    .key(&self.keys.jobs)
+                    .key(&self.keys.held)
+                    .key(&self.keys.ready)
+                    .arg(&self.keys.prefix)
+                    .arg(token)
+                    .arg(&lane.group)
+                    .arg(lane.priority)
+                    .arg(&record)
+                    .invoke_async(&mut connection)
+                    .await
+            })
+            .await?;
+        Ok(restored == 1)
+    }
+
+    /// Blocks a group until then: its jobs wait in their lanes. Unblocked by [`unblock`](Self::unblock) or by time.
+    pub async fn block(&self, group: &str, until: DateTime<Utc>) -> Result<(), QueueError> {
+        let pace = self.keys.pace(group);
+        Ok(self
+            .link
+            .try_call(async |mut connection| {
+                redis::cmd("HSET")
+                    .arg(&pace)
+                    .arg("blocked")
+                    .arg(until.timestamp_micros())
+                    .query_async(&mut connection)
+                    .await
+            })
+            .await?)
+    }
+
+    /// Lets a group go on at once.
+    pub async fn unblock(&self, group: &str) -> Result<(), QueueError> {
+        let pace = self.keys.pace(group);
+        Ok(self
+            .link
+            .try_call(async |mut connection| {
+                redis::pipe()
+                    .atomic()
+                    .cmd("HDEL")
+                    .arg(&pace)
+                    .arg("blocked")
+                    .ignore()
+                    .cmd("ZADD")
+                    .arg(&self.keys.ready)
+                    .arg("XX")
+                    .arg(0)
+                    .arg(group)
+                    .ignore()
+                    .query_async(&mut connection)
+                    .await
+            })
+            .await?)
+    }
+
+    /// A page of rejected jobs after `after` (an entry id), oldest first.
+    pub async fn list_rejected(&self, after: Option<&str>) -> Result<Vec<Rejected>, QueueError> {
+        let start = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
+        let answer: Value = self
+            .link
+            .try_call(async |mut connection| {
+                redis::cmd("XRANGE")
+                    .arg(&[self.keys.rejected.as_str(), &start, "+", "COUNT"])
+                    .arg(PAGE)
+                    .query_async(&mut connection)
+                    .await
+            })
+            .await?;
+        let field = |name| list_entries(answer.clone(), name);
+        let rows = field("job").into_iter().zip(field("error")).zip(field("at"));
+        let lossy = |value: Option<Vec<u8>>| String::from_utf8_lossy(&value.unwrap_or_default()).into_owned();
+        Ok(rows
+            .map(|((job, error), at)| Rejected {
+                entry_id: job.id,
+                job: job.value.unwrap_or_default(),
+                error: lossy(error.value),
+                at: lossy(at.value),
+            })
+            .collect())
+    }
+
+    /// Puts rejected jobs back into the intake, as if produced again; says how many.
+    pub async fn requeue_rejected(&self, rejected: &[Rejected]) -> Result<usize, QueueError> {
+        for chunk in rejected.chunks(PAGE) {
+            let _: Value = self
+                .link
+                .try_call(async |mut connection| {
+                    let mut pipeline = redis::pipe();
+                    pipeline.atomic();
+                    for job in chunk {
+                        pipeline.cmd("XADD").arg(&self.keys.jobs).arg("*").arg("job").arg(&job.job).ignore();
+                        pipeline.cmd("XDEL").arg(&self.keys.rejected).arg(&job.entry_id).ignore();
+                    }
+                    pipeline.query_async(&mut connection).await
+                })
+                .await?;
+        }
+        Ok(rejected.len())
+    }
+
+    /// Removes rejected jobs for good; says how many.
+    pub async fn purge_rejected(&self, rejected: &[Rejected]) -> Result<usize, QueueError> {
+        let mut removed = 0;
+        for chunk in rejected.chunks(PAGE) {
+            let ids: Vec<&str> = chunk.iter().map(|job| job.entry_id.as_str()).collect();
+            let count: usize = self
+                .link
+                .try_call(async |mut connection| {
+                    redis::cmd("XDEL").arg(&self.keys.rejected).arg(&ids).query_async(&mut connection).await
+                })
+                .await?;
+            removed += count;
+        }
+        Ok(removed)
+    }
+}
+
+pub(crate) async fn read_workers(connection: &mut MultiplexedConnection, keys: &Keys) -> RedisResult<Vec<WorkerInfo>> {
+    let all: Vec<String> = redis::cmd("HVALS").arg(&keys.workers).query_async(connection).await?;
+    Ok(all.iter().filter_map(|json| serde_json::from_str(json).ok()).collect())
+}
+
+/// Reads all depths in one round trip; a stream that does not exist yet is empty.
+pub(crate) async fn read_stats(connection: &mut MultiplexedConnection, keys: &Keys) -> RedisResult<Stats> {
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("XLEN").arg(&keys.jobs).cmd("XLEN").arg(&keys.run).cmd("HLEN").arg(&keys.held);
+    pipeline.cmd("ZCARD").arg(&keys.delayed).cmd("XLEN").arg(&keys.rejected);
+    let (jobs, run, held, delayed, rejected): (u64, u64, u64, u64, u64) = pipeline.query_async(connection).await?;
+    let jobs_pending = read_pending(connection, &keys.jobs).await?;
+    let waiting_in_lanes = held.saturating_sub(delayed).saturating_sub(run);
+    let workers = read_workers(connection, keys).await?;
+    let now = Utc::now();
+    Ok(Stats {
+        waiting: jobs.saturating_sub(jobs_pending) + waiting_in_lanes,
+        running: jobs_pending + run,
+        delayed,
+        rejected,
+        workers: workers.iter().filter(|worker| now - worker.seen_at <= WORKER_STALE).count() as u64,
+        oldest_wait_ms: read_oldest_wait(connection, keys, now).await?,
+    })
+}
+
+async fn read_pending(connection: &mut MultiplexedConnection, stream: &str) -> RedisResult<u64> {
+    let answer: RedisResult<Vec<Value>> = redis::cmd("XPENDING").arg(&[stream, GROUP]).query_async(connection).await;
+    match answer {
+        Ok(parts) => Ok(match parts.first() {
+            Some(Value::Int(count)) => *count as u64,
+            _ => 0,
+        }),
+        // No worker has ever run: nothing can be pending.
+        Err(error) if error.to_string().contains("NOGROUP") => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// The age of the oldest job at the head of a lane (of the first groups in turn) or unread in the intake.
+async fn read_oldest_wait(
+    connection: &mut MultiplexedConnection,
+    keys: &Keys,
+    now: DateTime<Utc>,
+) -> RedisResult<u64> {
+    const GROUPS_LOOKED_AT: isize = 200;
+    let groups: Vec<String> =
+        redis::cmd("ZRANGE").arg(&keys.ready).arg(0).arg(GROUPS_LOOKED_AT - 1).query_async(connection).await?;
+    let mut heads: Vec<Option<String>> = Vec::new();
+    if !groups.is_empty() {
+        let mut pipeline = redis::pipe();
+        for group in &groups {
+            for priority in 0..=Lane::PRIORITY_LAST {
+                pipeline.cmd("LINDEX").arg(format!("{}lane:{group}:{priority}", keys.prefix)).arg(0);
+            }
+        }
+        heads = pipeline.query_async(connection).await?;
+    }
+    let first: Value =
+        redis::cmd("XRANGE").arg(&[keys.jobs.as_str(), "-", "+", "COUNT", "1"]).query_async(connection).await?;
+    heads.extend(list_entries(first, "job").into_iter().map(|entry| Some(entry.id)));
+    let born = heads.iter().flatten().filter_map(|token| token.split('-').next()?.parse::<i64>().ok());
+    let oldest = born.min().map_or(0, |born| now.timestamp_millis() - born);
+    Ok(u64::try_from(oldest).unwrap_or(0))
+}
