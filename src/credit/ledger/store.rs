@@ -1,0 +1,308 @@
+//! The SQL of accounts and ledger entries.
+//!
+//! The pipeline's own moves (reserve, post, void, refund in batches) are written with the notifications they
+//! belong to, in `notification/`; here is what people and purchases do, and the proof of all of it.
+
+use chrono::{DateTime, Utc};
+use futures::stream::{Stream, StreamExt as _};
+use rust_decimal::Decimal;
+use sqlx::error::DatabaseError;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, PgExecutor, PgPool, Row as _};
+use uuid::Uuid;
+
+use super::{Account, Accounts, Balance, Entry, EntryKind, LedgerError, Proof};
+use crate::credit::amount;
+use crate::tenant::{Currency, TenantId, currency};
+
+/// Locks the accounts of these tenants until the transaction ends, in the order of their ids.
+///
+/// Whoever changes an account, or the status of a tenant's notification, does this first.
+/// Returns the balances in the same order; an id without an account is left out.
+pub async fn lock(tx: &mut PgConnection, tenants: &[TenantId]) -> Result<Vec<(TenantId, Balance)>, sqlx::Error> {
+    let rows = sqlx::query(
+        "select tenant_id, currency, available, reserved from account \
+         where tenant_id = any($1) order by tenant_id for update",
+    )
+    .bind(tenants)
+    .fetch_all(tx)
+    .await?;
+    rows.iter().map(|row| Ok((row.try_get("tenant_id")?, read_balance(row)?))).collect()
+}
+
+/// Finds what a tenant can spend.
+pub async fn find_balance(executor: impl PgExecutor<'_>, tenant: TenantId) -> Result<Option<Balance>, sqlx::Error> {
+    sqlx::query("select currency, available, reserved from account where tenant_id = $1")
+        .bind(tenant)
+        .fetch_optional(executor)
+        .await?
+        .as_ref()
+        .map(read_balance)
+        .transpose()
+}
+
+/// Gets what a tenant can spend.
+pub async fn get_balance(executor: impl PgExecutor<'_>, tenant: TenantId) -> Result<Balance, LedgerError> {
+    find_balance(executor, tenant).await?.ok_or(LedgerError::NoAccount(tenant))
+}
+
+/// Gives credit to a tenant, or takes it (a negative amount), and says who and why.
+///
+/// Every call moves credit: running it twice moves it twice.
+pub async fn adjust(
+    pool: &PgPool,
+    tenant: TenantId,
+    change: Decimal,
+    reason: &str,
+    actor: &str,
+) -> Result<(Entry, Balance), LedgerError> {
+    amount::check_adjustment(change)?;
+    if reason.trim().is_empty() || reason.chars().count() > 500 || reason.contains('\0') {
+        return Err(LedgerError::Reason);
+    }
+    let mut tx = pool.begin().await?;
+    let before = lock_one(&mut tx, tenant).await?;
+    let after = move_available(&mut tx, tenant, Account::Adjusted, change, before).await?;
+    let (from, to) = EntryKind::Adjust.accounts();
+    let (debit, credit) = if change.is_sign_negative() { (to, from) } else { (from, to) };
+    let row = sqlx::query(
+        "insert into ledger_entry \
+         (tenant_id, ledger_entry_id, kind, debit_account, credit_account, amount, currency, actor, reason) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9) returning *",
+    )
+    .bind(tenant)
+    .bind(Uuid::now_v7())
+    .bind(EntryKind::Adjust.as_str())
+    .bind(debit.as_str())
+    .bind(credit.as_str())
+    .bind(change.abs())
+    .bind(before.currency.code())
+    .bind(actor)
+    .bind(reason.trim())
+    .fetch_one(&mut *tx)
+    .await?;
+    let entry = read_entry(&row)?;
+    tx.commit().await?;
+    Ok((entry, after))
+}
+
+/// What a purchase grants, to whom.
+#[derive(Debug, Clone)]
+pub struct Grant<'a> {
+    /// Whose account.
+    pub tenant: TenantId,
+    /// Once per purchase, by the index `ledger_entry_grant_key`.
+    pub purchase_id: Uuid,
+    /// How much.
+    pub amount: Decimal,
+    /// Must be the account's.
+    pub currency: Currency,
+    /// Who confirmed the payment.
+    pub actor: &'a str,
+}
+
+/// Grants purchased credit, in the transaction of the purchase; the second time is refused.
+///
+/// After an error the transaction must be rolled back.
+pub async fn grant(tx: &mut PgConnection, grant: &Grant<'_>) -> Result<Balance, LedgerError> {
+    let before = lock_one(tx, grant.tenant).await?;
+    if before.currency != grant.currency {
+        return Err(LedgerError::Currency { account: before.currency.code(), given: grant.currency.code() });
+    }
+    let after = move_available(tx, grant.tenant, Account::Purchased, grant.amount, before).await?;
+    let (debit, credit) = EntryKind::Grant.accounts();
+    sqlx::query(
+        "insert into ledger_entry \
+         (tenant_id, ledger_entry_id, kind, debit_account, credit_account, amount, currency, purchase_id, actor) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(grant.tenant)
+    .bind(Uuid::now_v7())
+    .bind(EntryKind::Grant.as_str())
+    .bind(debit.as_str())
+    .bind(credit.as_str())
+    .bind(grant.amount)
+    .bind(grant.currency.code())
+    .bind(grant.purchase_id)
+    .bind(grant.actor)
+    .execute(tx)
+    .await
+    .map_err(|error| match error.as_database_error().and_then(DatabaseError::constraint) {
+        Some("ledger_entry_grant_key") => LedgerError::AlreadyGranted(grant.purchase_id),
+        _ => error.into(),
+    })?;
+    Ok(after)
+}
+
+/// Locks one account and returns its balance.
+async fn lock_one(tx: &mut PgConnection, tenant: TenantId) -> Result<Balance, LedgerError> {
+    lock(tx, &[tenant]).await?.pop().map(|(_, balance)| balance).ok_or(LedgerError::NoAccount(tenant))
+}
+
+/// Moves `change` to `available` from a contra account, whose lock is held.
+async fn move_available(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    contra: Account,
+    change: Decimal,
+    before: Balance,
+) -> Result<Balance, LedgerError> {
+    let (purchased, adjusted) =
+        if contra == Account::Purchased { (change, Decimal::ZERO) } else { (Decimal::ZERO, change) };
+    let row = sqlx::query(
+        "update account set available = available + $2, purchased = purchased - $3, adjusted = adjusted - $4 \
+         where tenant_id = $1 returning currency, available, reserved",
+    )
+    .bind(tenant)
+    .bind(change)
+    .bind(purchased)
+    .bind(adjusted)
+    .fetch_one(tx)
+    .await
+    .map_err(|error| match error.as_database_error().and_then(DatabaseError::constraint) {
+        Some("account_available_not_negative") => LedgerError::Overdraft {
+            available: before.available,
+            asked: change.abs(),
+            currency: before.currency.code(),
+        },
+        _ => error.into(),
+    })?;
+    Ok(read_balance(&row)?)
+}
+
+/// Which entries to list.
+#[derive(Debug, Clone, Default)]
+pub struct EntryFilter {
+    /// Written at or after.
+    pub since: Option<DateTime<Utc>>,
+    /// Written before.
+    pub until: Option<DateTime<Utc>>,
+    /// Of this kind only.
+    pub kind: Option<EntryKind>,
+    /// At most so many.
+    pub limit: Option<i64>,
+}
+
+/// Streams a tenant's entries, the oldest first.
+pub fn list<'a>(
+    pool: &'a PgPool,
+    tenant: TenantId,
+    filter: &EntryFilter,
+) -> impl Stream<Item = Result<Entry, sqlx::Error>> + use<'a> {
+    // The ids begin with the time, so the key finds the first entry; the column, written by the database's
+    // own clock, decides. An hour covers the distance between two clocks.
+    sqlx::query(
+        "select * from ledger_entry \
+         where tenant_id = $1 \
+           and ($2::timestamptz is null or ledger_entry_id >= uuid_floor($2 - interval '1 hour') and created_at >= $2) \
+           and ($3::timestamptz is null or ledger_entry_id < uuid_floor($3 + interval '1 hour') and created_at < $3) \
+           and ($4::text is null or kind = $4) \
+         order by ledger_entry_id limit $5",
+    )
+    .bind(tenant)
+    .bind(filter.since)
+    .bind(filter.until)
+    .bind(filter.kind.map(EntryKind::as_str))
+    .bind(filter.limit)
+    .fetch(pool)
+    .map(|row| read_entry(&row?))
+}
+
+/// Recomputes the account of one tenant, or of all, in one statement and so from one snapshot.
+///
+/// `available` is what the entries say less what open notifications hold: a reservation is no entry.
+pub async fn verify(executor: impl PgExecutor<'_>, tenant: Option<TenantId>) -> Result<Vec<Proof>, sqlx::Error> {
+    let rows = sqlx::query(
+        "select t.tenant_id, t.code, a.currency, a.available, a.reserved, a.spent, a.purchased, a.adjusted, \
+                coalesce(e.available, 0) - coalesce(n.held, 0) as available_expected, \
+                coalesce(n.held, 0) as reserved_expected, coalesce(e.spent, 0) as spent_expected, \
+                coalesce(e.purchased, 0) as purchased_expected, coalesce(e.adjusted, 0) as adjusted_expected, \
+                coalesce(e.entries, 0) as entries, coalesce(n.number, 0) as held_number, \
+                coalesce(n.other, 0) as held_other \
+         from tenant t join account a using (tenant_id) \
+         left join ( \
+             select tenant_id, currency, count(*) as entries, \
+                    sum(case 'available' when credit_account then amount when debit_account then -amount else 0 end) as available, \
+                    sum(case 'spent' when credit_account then amount when debit_account then -amount else 0 end) as spent, \
+                    sum(case 'purchased' when credit_account then amount when debit_account then -amount else 0 end) as purchased, \
+                    sum(case 'adjusted' when credit_account then amount when debit_account then -amount else 0 end) as adjusted \
+             from ledger_entry where $1::uuid is null or tenant_id = $1 group by tenant_id, currency \
+         ) e on e.tenant_id = a.tenant_id and e.currency = a.currency \
+         left join ( \
+             select o.tenant_id, sum(o.price) as held, count(*) as number, \
+                    count(*) filter (where o.currency is distinct from h.currency) as other \
+             from notification o join account h using (tenant_id) \
+             where o.held and ($1::uuid is null or o.tenant_id = $1) group by o.tenant_id \
+         ) n on n.tenant_id = a.tenant_id \
+         where $1::uuid is null or t.tenant_id = $1 \
+         order by t.code",
+    )
+    .bind(tenant)
+    .fetch_all(executor)
+    .await?;
+    rows.iter().map(read_proof).collect()
+}
+
+fn read_proof(row: &PgRow) -> Result<Proof, sqlx::Error> {
+    Ok(Proof {
+        tenant_id: row.try_get("tenant_id")?,
+        tenant: row.try_get("code")?,
+        currency: row.try_get("currency")?,
+        account: Accounts {
+            available: row.try_get("available")?,
+            reserved: row.try_get("reserved")?,
+            spent: row.try_get("spent")?,
+            purchased: row.try_get("purchased")?,
+            adjusted: row.try_get("adjusted")?,
+        },
+        expected: Accounts {
+            available: row.try_get("available_expected")?,
+            reserved: row.try_get("reserved_expected")?,
+            spent: row.try_get("spent_expected")?,
+            purchased: row.try_get("purchased_expected")?,
+            adjusted: row.try_get("adjusted_expected")?,
+        },
+        entries: row.try_get("entries")?,
+        held: row.try_get("held_number")?,
+        held_in_other_currency: row.try_get("held_other")?,
+    })
+}
+
+fn read_balance(row: &PgRow) -> Result<Balance, sqlx::Error> {
+    Ok(Balance {
+        currency: read_currency(row)?,
+        available: row.try_get("available")?,
+        reserved: row.try_get("reserved")?,
+    })
+}
+
+fn read_entry(row: &PgRow) -> Result<Entry, sqlx::Error> {
+    Ok(Entry {
+        id: row.try_get("ledger_entry_id")?,
+        tenant_id: row.try_get("tenant_id")?,
+        kind: spelled(row, "kind")?,
+        debit: spelled(row, "debit_account")?,
+        credit: spelled(row, "credit_account")?,
+        amount: row.try_get("amount")?,
+        currency: read_currency(row)?,
+        notification_id: row.try_get("notification_id")?,
+        attempt: row.try_get("attempt")?,
+        price_id: row.try_get("price_id")?,
+        purchase_id: row.try_get("purchase_id")?,
+        actor: row.try_get("actor")?,
+        reason: row.try_get("reason")?,
+        created_at: row.try_get("created_at")?,
+    })
+}
+
+fn spelled<T: std::str::FromStr<Err = super::UnknownSpelling>>(row: &PgRow, column: &str) -> Result<T, sqlx::Error> {
+    row.try_get::<&str, _>(column)?.parse().map_err(|error: super::UnknownSpelling| sqlx::Error::ColumnDecode {
+        index: column.to_owned(),
+        source: error.into(),
+    })
+}
+
+fn read_currency(row: &PgRow) -> Result<Currency, sqlx::Error> {
+    currency::parse(row.try_get("currency")?)
+        .map_err(|error| sqlx::Error::ColumnDecode { index: "currency".to_owned(), source: error.into() })
+}

@@ -1,0 +1,1 @@
+//! The ledger against a real database: nothing is lost, doubled or overdrawn.

@@ -1,0 +1,1 @@
+//! Prices: dates, zones, and what may no longer be changed.

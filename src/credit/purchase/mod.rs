@@ -1,0 +1,115 @@
+//! Purchases: orders of credit, from PENDING over PAID to COMPLETED.
+//!
+//! A purchase's life: created with an amount and an address; paid, by which the credit is granted and the
+//! purchase is COMPLETED in the same transaction; or EXPIRED after three days, or CANCELLED before it was paid.
+//! Paying is safe to run twice: the database grants a purchase once, whoever asks.
+
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use uuid::Uuid;
+
+pub use kmsnotif_jobs::PurchaseStatus;
+
+use super::amount::AmountError;
+use super::ledger::{LedgerError, UnknownSpelling};
+use crate::tenant::email::InvalidEmail;
+use crate::tenant::{Currency, TenantId};
+
+pub mod store;
+#[cfg(test)]
+mod tests;
+
+/// An order of credit.
+#[derive(Debug, Clone)]
+pub struct Purchase {
+    /// Its id, a UUIDv7.
+    pub id: Uuid,
+    /// Who ordered.
+    pub tenant_id: TenantId,
+    /// Who ordered, for people.
+    pub tenant: String,
+    /// How much.
+    pub amount: Decimal,
+    /// The tenant's when it ordered.
+    pub currency: Currency,
+    /// Who is told of payment and grant.
+    pub email: String,
+    /// Where it stands; EXPIRED as soon as its time is over.
+    pub status: PurchaseStatus,
+    /// What the payment is called where it was made.
+    pub payment_reference: Option<String>,
+    /// Who ordered, as a person.
+    pub created_by: String,
+    /// When it was ordered.
+    pub created_at: DateTime<Utc>,
+    /// Until when it can be paid.
+    pub expires_at: DateTime<Utc>,
+    /// When payment was verified.
+    pub paid_at: Option<DateTime<Utc>>,
+    /// When the credit was granted.
+    pub completed_at: Option<DateTime<Utc>>,
+    /// When it was found to be too late.
+    pub expired_at: Option<DateTime<Utc>>,
+    /// When it was cancelled.
+    pub cancelled_at: Option<DateTime<Utc>>,
+}
+
+/// The spelling of a status in SQL and JSON.
+pub fn status_str(status: PurchaseStatus) -> &'static str {
+    match status {
+        PurchaseStatus::Pending => "PENDING",
+        PurchaseStatus::Paid => "PAID",
+        PurchaseStatus::Completed => "COMPLETED",
+        PurchaseStatus::Expired => "EXPIRED",
+        PurchaseStatus::Cancelled => "CANCELLED",
+    }
+}
+
+/// Reads a status as it is spelled in SQL and JSON, or in small letters.
+pub fn parse_status(text: &str) -> Result<PurchaseStatus, UnknownSpelling> {
+    const ALL: [PurchaseStatus; 5] = [
+        PurchaseStatus::Pending,
+        PurchaseStatus::Paid,
+        PurchaseStatus::Completed,
+        PurchaseStatus::Expired,
+        PurchaseStatus::Cancelled,
+    ];
+    ALL.into_iter().find(|status| status_str(*status).eq_ignore_ascii_case(text)).ok_or_else(|| UnknownSpelling {
+        what: "status of a purchase",
+        text: text.to_owned(),
+        known: &["PENDING", "PAID", "COMPLETED", "EXPIRED", "CANCELLED"],
+    })
+}
+
+/// Why a purchase was not created, paid or cancelled.
+#[derive(Debug, thiserror::Error)]
+pub enum PurchaseError {
+    /// Zero, too precise for the currency, or absurd.
+    #[error(transparent)]
+    Amount(#[from] AmountError),
+    /// Not an address.
+    #[error(transparent)]
+    Email(#[from] InvalidEmail),
+    /// Empty, overlong or with a control character.
+    #[error("a payment reference has 1 to 200 characters")]
+    Reference,
+    /// No such purchase.
+    #[error("there is no purchase {0}: see `kmsnotif purchase list`")]
+    NotFound(Uuid),
+    /// Its end was another.
+    #[error("the purchase {id} is {} and can no longer be {asked}: create a new one", status_str(*status))]
+    Closed {
+        /// Which.
+        id: Uuid,
+        /// Where it stands.
+        status: PurchaseStatus,
+        /// `paid` or `cancelled`.
+        asked: &'static str,
+    },
+    /// The credit was not moved.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The database.
+    #[error("the database did not take it")]
+    Database(#[from] sqlx::Error),
+}

@@ -1,0 +1,1 @@
+//! Purchases against a real database: one grant, whoever asks how often.

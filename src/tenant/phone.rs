@@ -1,0 +1,126 @@
+//! Phone numbers: read as people write them, kept as E.164, shown masked.
+//!
+//! Pure, and on the path of every job: `parse` and `country` take microseconds and touch no I/O.
+
+use std::fmt;
+use std::str::FromStr as _;
+
+use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumber, Region};
+
+use super::country::CountryCode;
+use crate::secret::mask_phone;
+
+/// Characters of a number with all its blanks and brackets; longer texts are not even looked at.
+const LENGTH_MAX: usize = 40;
+/// Digits of an E.164 number (ITU-T E.164, 2010).
+const DIGITS_MAX: usize = 15;
+/// The shortest number worth dialling: what the constraint `whatsapp_configuration_sender_form` accepts.
+const DIGITS_MIN: usize = 6;
+
+/// A phone number in E.164 with its `+`. Display and Debug are masked: logs may carry them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct E164 {
+    length: u8,
+    bytes: [u8; DIGITS_MAX + 1],
+}
+
+/// Why a text is no phone number that can be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PhoneError {
+    /// Nothing but blanks.
+    #[error("the phone number is empty")]
+    Empty,
+    /// More characters than any number needs.
+    #[error("the phone number is longer than {LENGTH_MAX} characters")]
+    TooLong,
+    /// A letter, or a sign that no number is written with.
+    #[error("the phone number holds {0:?}: write digits, with + and the country's code if it is abroad")]
+    Character(char),
+    /// No numbering plan knows it.
+    #[error("the phone number is not valid in {0}: check its digits, or write it with + and the country's code")]
+    Invalid(CountryCode),
+}
+
+impl E164 {
+    /// Reads a stored number: `+`, then 6 to 15 digits of which the first is not 0.
+    pub fn from_stored(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix('+')?;
+        let fits = (DIGITS_MIN..=DIGITS_MAX).contains(&digits.len()) && !digits.starts_with('0');
+        if !fits || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let mut bytes = [0; DIGITS_MAX + 1];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Some(Self { length: text.len() as u8, bytes })
+    }
+
+    /// The number in full, for WhatsApp and the database; never for a log.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.length)]).expect("only digits and + are stored")
+    }
+}
+
+impl fmt::Display for E164 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&mask_phone(self.as_str()))
+    }
+}
+
+impl fmt::Debug for E164 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Reads a recipient's number, national ones against `country`, and refuses what no one can have.
+pub fn parse(text: &str, country: CountryCode) -> Result<E164, PhoneError> {
+    let number = read(text, country)?;
+    if !PHONE_NUMBER_UTIL.is_valid_number(&number) {
+        return Err(PhoneError::Invalid(country));
+    }
+    format(&number).ok_or(PhoneError::Invalid(country))
+}
+
+/// Reads a sender's number: of a possible length is enough.
+///
+/// Meta's test senders (+1 555 …) are in no numbering plan, and Meta checks its own numbers.
+pub fn parse_sender(text: &str, country: CountryCode) -> Result<E164, PhoneError> {
+    let number = read(text, country)?;
+    if PHONE_NUMBER_UTIL.is_possible_number_with_reason(&number).is_err() {
+        return Err(PhoneError::Invalid(country));
+    }
+    format(&number).ok_or(PhoneError::Invalid(country))
+}
+
+/// The country whose numbering plan holds the number: what Meta bills by.
+///
+/// None for numbers of no country (satellite networks, international freephone).
+pub fn country(number: &E164) -> Option<CountryCode> {
+    let parsed = PHONE_NUMBER_UTIL.parse(number.as_str(), None).ok()?;
+    let region = PHONE_NUMBER_UTIL.get_region_for_number(&parsed)?;
+    let code: &str = &region.as_region_str();
+    // Ascension and Tristan da Cunha have numbering plans, but no code of their own in the standard.
+    CountryCode::from_str(if matches!(code, "AC" | "TA") { "SH" } else { code }).ok()
+}
+
+fn read(text: &str, country: CountryCode) -> Result<PhoneNumber, PhoneError> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(PhoneError::Empty);
+    }
+    if text.len() > LENGTH_MAX {
+        return Err(PhoneError::TooLong);
+    }
+    // The library would turn letters into digits (0800-FLOWERS) and cut off what it takes for an extension.
+    if let Some(wrong) = text.chars().find(|c| !c.is_ascii_digit() && !"+ -.()/\u{a0}\u{2011}".contains(*c)) {
+        return Err(PhoneError::Character(wrong));
+    }
+    let region = Region::from_code(country.as_str()).ok();
+    PHONE_NUMBER_UTIL.parse(text, region).map_err(|_| PhoneError::Invalid(country))
+}
+
+/// Written here, not by the library: no rules of formatting apply to E.164.
+fn format(number: &PhoneNumber) -> Option<E164> {
+    let zeros = if number.italian_leading_zero() { number.number_of_leading_zeros().max(1) as usize } else { 0 };
+    E164::from_stored(&format!("+{}{:0<zeros$}{}", number.country_code, "", number.national_number))
+}
