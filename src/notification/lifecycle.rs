@@ -1,0 +1,288 @@
+//! The decisions of a notification's life: pure functions from a row and what happened to the change it makes.
+//!
+//! Money and status change together here and nowhere else.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::record::{AttemptEnd, Change, Record};
+use super::retry;
+use super::status::{Reason, Status};
+use crate::whatsapp::{Class, SendError};
+
+/// Limits of the process, from its configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Attempts that count, at most.
+    pub attempts_max: u32,
+    /// How long an unknown outcome waits for evidence.
+    pub unknown_window: TimeDelta,
+}
+
+/// What became of one HTTP try.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    /// Meta took it on.
+    Accepted { wamid: String },
+    /// Meta refused it, or nothing is known.
+    Failed(SendError),
+    /// Nothing was written: rendering failed.
+    Unrendered,
+}
+
+/// How long a job of a blocked sender, or of a paused template, keeps out of the way.
+const BLOCKED_WAIT: TimeDelta = TimeDelta::seconds(1);
+const TEMPLATE_PAUSED_WAIT: TimeDelta = TimeDelta::minutes(5);
+const LONG_WAIT: TimeDelta = TimeDelta::hours(24);
+/// Meta's code for a paused template: its jobs wait, for it may return.
+const TEMPLATE_PAUSED: i64 = 132_015;
+
+/// Settles an answer to attempt `number`; `None` when it comes too late to count.
+///
+/// An answer counts while its attempt is the latest, whoever holds the job's lease by then.
+pub(crate) fn answered(record: Record, number: i16, answer: &Answer, now: DateTime<Utc>, limits: Limits) -> Option<Change> {
+    if record.attempt != number {
+        return None;
+    }
+    let open = record.attempt_started_at.is_some();
+    if !matches!(record.status, Status::Sending | Status::Unknown) {
+        // A status event was faster and settled it; what is left is to close the attempt.
+        if !open {
+            return None;
+        }
+        let mut change = Change::of(record);
+        change.end_attempt(now, end_of(answer));
+        return Some(change);
+    }
+    let mut change = Change::of(record);
+    change.end_attempt(now, end_of(answer));
+    match answer {
+        Answer::Accepted { wamid } => accept(&mut change, wamid, now),
+        Answer::Unrendered => {
+            // No request was written: the reservation is voided and the attempt never was.
+            change.attempt = None;
+            change.record.attempt -= 1;
+            change.give_back();
+            change.status(Status::NotSent, Some(Reason::RenderError.as_str()));
+        }
+        Answer::Failed(error) => refuse(&mut change, error, now, limits),
+    }
+    Some(change)
+}
+
+fn end_of(answer: &Answer) -> AttemptEnd {
+    match answer {
+        Answer::Accepted { wamid } => {
+            AttemptEnd { outcome: "accepted", wamid: Some(wamid.clone()), ..AttemptEnd::default() }
+        }
+        Answer::Unrendered => AttemptEnd { outcome: "rejected", ..AttemptEnd::default() },
+        Answer::Failed(error) => AttemptEnd {
+            outcome: error.class().as_str(),
+            error_code: error.code().and_then(|code| i32::try_from(code).ok()),
+            error: Some(error.message().to_owned()),
+            wamid: None,
+        },
+    }
+}
+
+fn accept(change: &mut Change, wamid: &str, now: DateTime<Utc>) {
+    change.record.wamid = Some(wamid.to_owned());
+    change.record.accepted_at = Some(now);
+    change.post();
+    change.status(Status::Accepted, None);
+}
+
+fn refuse(change: &mut Change, error: &SendError, now: DateTime<Utc>, limits: Limits) {
+    match error.class() {
+        Class::Rejected if error.reason() == Reason::Undeliverable.as_str() => change.fail(Reason::Undeliverable, now),
+        Class::Rejected => change.fail(Reason::Rejected, now),
+        Class::Template if error.code() == Some(TEMPLATE_PAUSED) => wait(change, now + TEMPLATE_PAUSED_WAIT, now),
+        Class::Template => change.fail(Reason::Rejected, now),
+        Class::Unknown => make_unknown(change, now, limits),
+        Class::SenderBlocked => wait(change, now + BLOCKED_WAIT, now),
+        Class::Throttled(_) => {
+            let nth = u32::from(change.record.attempt.unsigned_abs());
+            wait(change, now + retry::wait(nth, error.retry_after()), now);
+        }
+        Class::Unavailable => {
+            change.record.attempts_counted += 1;
+            let counted = u32::from(change.record.attempts_counted.unsigned_abs());
+            if counted >= limits.attempts_max {
+                return change.fail(Reason::AttemptsExhausted, now);
+            }
+            wait(change, now + retry::wait(counted, error.retry_after()), now);
+        }
+        Class::Wait => {
+            change.record.attempts_counted += 1;
+            if u32::from(change.record.attempts_counted.unsigned_abs()) >= limits.attempts_max {
+                return change.fail(Reason::AttemptsExhausted, now);
+            }
+            wait(change, now + LONG_WAIT, now);
+        }
+    }
+}
+
+/// Waits for its next attempt, with its reservation held; not beyond its expiry.
+fn wait(change: &mut Change, due_at: DateTime<Utc>, now: DateTime<Utc>) {
+    if change.record.expires_at.is_some_and(|expires_at| expires_at <= due_at) {
+        return change.fail(Reason::Expired, now);
+    }
+    change.status(Status::Waiting, None);
+    change.record.due_at = Some(due_at);
+}
+
+fn make_unknown(change: &mut Change, now: DateTime<Utc>, limits: Limits) {
+    change.record.unknown_at = Some(now);
+    change.status(Status::Unknown, None);
+    change.record.due_at = Some(now + limits.unknown_window);
+}
+
+/// A worker died in `sending`: the request may have been written, so nobody sends it again.
+pub(crate) fn crashed(record: Record, now: DateTime<Utc>, limits: Limits) -> Change {
+    let mut change = Change::of(record);
+    change.record.attempts_counted += 1;
+    change.end_attempt(
+        now,
+        AttemptEnd {
+            outcome: "unknown",
+            error: Some("the worker ended before an answer was read".to_owned()),
+            ..AttemptEnd::default()
+        },
+    );
+    make_unknown(&mut change, now, limits);
+    change
+}
+
+/// Opens the next attempt of a notification that waits, with its reservation held.
+pub(crate) fn attempt_again(record: Record, now: DateTime<Utc>) -> Change {
+    let mut change = Change::of(record);
+    change.record.attempt += 1;
+    change.record.attempt_started_at = Some(now);
+    change.status(Status::Sending, None);
+    change.record.due_at = Some(now);
+    change
+}
+
+/// Ends a notification that waits: no further attempt is made.
+pub(crate) fn give_up(record: Record, reason: Reason, now: DateTime<Utc>) -> Change {
+    let mut change = Change::of(record);
+    if change.record.attempt > 0 {
+        change.fail(reason, now);
+    } else {
+        change.give_back();
+        change.status(Status::NotSent, Some(reason.as_str()));
+    }
+    change
+}
+
+/// What Meta reported of a message.
+#[derive(Debug, Clone)]
+pub(crate) struct Report {
+    pub(crate) status: Reported,
+    /// Meta's time of it.
+    pub(crate) at: DateTime<Utc>,
+    pub(crate) attempt: Option<i16>,
+    pub(crate) wamid: String,
+    pub(crate) error_code: Option<i64>,
+    pub(crate) error: Option<String>,
+    pub(crate) billed_type: Option<String>,
+    pub(crate) billed_category: Option<String>,
+}
+
+/// The statuses Meta reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Reported {
+    Sent,
+    Delivered,
+    Read,
+    Failed,
+}
+
+/// Applies a status event; `None` when it changes nothing. Any order, any number of times, same end.
+pub(crate) fn reported(record: Record, report: &Report, now: DateTime<Utc>) -> Option<Change> {
+    if record.status == Status::NotSent || record.attempt == 0 {
+        return None;
+    }
+    // An event of an earlier attempt tells of a message that is not the latest: no second charge, no step.
+    if report.attempt.is_some_and(|attempt| attempt != record.attempt) {
+        return None;
+    }
+    let before = record.clone();
+    let mut change = Change::of(record);
+    remember(&mut change.record, report);
+    match (report.status, target(report.status)) {
+        (Reported::Failed, _) => fail_reported(&mut change, report, now),
+        (_, target) if advances(change.record.status, target) => {
+            close_attempt(&mut change, report, now);
+            change.post();
+            change.record.accepted_at.get_or_insert(now);
+            change.status(target, None);
+        }
+        _ => {}
+    }
+    (change.record != before || change.attempt.is_some()).then_some(change)
+}
+
+/// Notes what the event says, whether or not it moves the status.
+fn remember(record: &mut Record, report: &Report) {
+    record.wamid.get_or_insert_with(|| report.wamid.clone());
+    match report.status {
+        Reported::Sent => record.sent_at.get_or_insert(report.at),
+        Reported::Delivered => record.delivered_at.get_or_insert(report.at),
+        Reported::Read => record.read_at.get_or_insert(report.at),
+        Reported::Failed => return,
+    };
+    if let Some(billed) = &report.billed_type {
+        record.billed_type = Some(billed.clone());
+    }
+    if let Some(billed) = &report.billed_category {
+        record.billed_category = Some(billed.clone());
+    }
+}
+
+fn target(reported: Reported) -> Status {
+    match reported {
+        Reported::Sent => Status::Sent,
+        Reported::Delivered => Status::Delivered,
+        Reported::Read => Status::Read,
+        Reported::Failed => Status::Failed,
+    }
+}
+
+/// Whether a status moves forward to `target`; delivered and read beat failed.
+fn advances(status: Status, target: Status) -> bool {
+    match status {
+        Status::Waiting | Status::Sending | Status::Unknown => true,
+        Status::Accepted | Status::Sent | Status::Delivered | Status::Read => target > status,
+        Status::Failed => target >= Status::Delivered,
+        Status::NotSent => false,
+    }
+}
+
+fn fail_reported(change: &mut Change, report: &Report, now: DateTime<Utc>) {
+    if !matches!(
+        change.record.status,
+        Status::Waiting | Status::Sending | Status::Unknown | Status::Accepted | Status::Sent
+    ) {
+        return;
+    }
+    close_attempt(change, report, now);
+    let reason = crate::whatsapp::reason(report.error_code);
+    let reason = if reason == Reason::Undeliverable.as_str() { Reason::Undeliverable } else { Reason::Rejected };
+    change.fail(reason, now);
+}
+
+/// An event settles an attempt whose answer was not read yet.
+fn close_attempt(change: &mut Change, report: &Report, now: DateTime<Utc>) {
+    if change.record.attempt_started_at.is_none() {
+        return;
+    }
+    change.end_attempt(
+        now,
+        AttemptEnd {
+            outcome: if report.status == Reported::Failed { "rejected" } else { "accepted" },
+            error_code: report.error_code.and_then(|code| i32::try_from(code).ok()),
+            error: report.error.clone(),
+            wamid: Some(report.wamid.clone()),
+        },
+    );
+}

@@ -1,0 +1,146 @@
+//! A notification as its row has it: what a decision looks at, and what it may change.
+
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use uuid::Uuid;
+
+use super::status::{Reason, Status};
+use crate::tenant::TenantId;
+
+/// A notification's id: a UUIDv7 made by the worker that admits it.
+pub type NotificationId = Uuid;
+
+/// The part of a notification's row that decides and changes.
+///
+/// Whoever reads it to change it holds the lock of the tenant's account: nothing else changes it meanwhile.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    pub(crate) tenant_id: TenantId,
+    pub(crate) notification_id: NotificationId,
+    pub(crate) job_id: String,
+    pub(crate) status: Status,
+    pub(crate) reason: Option<String>,
+    pub(crate) price_id: Option<i64>,
+    pub(crate) price: Option<Decimal>,
+    pub(crate) currency: Option<String>,
+    /// A reservation of `price` is held.
+    pub(crate) held: bool,
+    pub(crate) posted: bool,
+    pub(crate) refunded: bool,
+    pub(crate) attempt: i16,
+    /// Set while the latest attempt is open; its row is written when it ends.
+    pub(crate) attempt_started_at: Option<DateTime<Utc>>,
+    pub(crate) attempts_counted: i16,
+    pub(crate) token: String,
+    pub(crate) expires_at: Option<DateTime<Utc>>,
+    pub(crate) due_at: Option<DateTime<Utc>>,
+    pub(crate) seq: i32,
+    pub(crate) wamid: Option<String>,
+    pub(crate) template: Option<String>,
+    pub(crate) message: Option<String>,
+    pub(crate) billed_type: Option<String>,
+    pub(crate) billed_category: Option<String>,
+    pub(crate) accepted_at: Option<DateTime<Utc>>,
+    pub(crate) sent_at: Option<DateTime<Utc>>,
+    pub(crate) delivered_at: Option<DateTime<Utc>>,
+    pub(crate) read_at: Option<DateTime<Utc>>,
+    pub(crate) failed_at: Option<DateTime<Utc>>,
+    pub(crate) unknown_at: Option<DateTime<Utc>>,
+}
+
+/// One change of a notification, decided and not yet written.
+#[derive(Debug, Clone)]
+pub(crate) struct Change {
+    /// The row as it shall be.
+    pub(crate) record: Record,
+    /// Attempts that ended.
+    pub(crate) attempt: Option<AttemptRow>,
+    /// What happens to the money.
+    pub(crate) movement: Option<Movement>,
+    /// The status changed: producers are told.
+    pub(crate) told: bool,
+}
+
+impl Change {
+    pub(crate) fn of(record: Record) -> Self {
+        Self { record, attempt: None, movement: None, told: false }
+    }
+
+    /// Moves to a status; producers are told when it is another.
+    pub(crate) fn status(&mut self, status: Status, reason: Option<&str>) {
+        if self.record.status != status {
+            self.told = true;
+            self.record.seq += 1;
+        }
+        self.record.status = status;
+        self.record.reason = reason.map(str::to_owned);
+        if !status.is_open() {
+            self.record.due_at = None;
+        }
+    }
+
+    /// Takes the held credit for good.
+    pub(crate) fn post(&mut self) {
+        if self.record.held {
+            self.record.held = false;
+            self.record.posted = true;
+            self.movement = Some(Movement::Post);
+        }
+    }
+
+    /// Gives back what was held or posted, whichever it is; a second time does nothing.
+    pub(crate) fn give_back(&mut self) {
+        if self.record.held {
+            self.record.held = false;
+            self.movement = Some(Movement::Void);
+        } else if self.record.posted && !self.record.refunded {
+            self.record.refunded = true;
+            self.movement = Some(Movement::Refund);
+        }
+    }
+
+    /// Ends a notification that was, or may have been, written to WhatsApp.
+    pub(crate) fn fail(&mut self, reason: Reason, now: DateTime<Utc>) {
+        self.give_back();
+        self.record.failed_at = Some(now);
+        self.status(Status::Failed, Some(reason.as_str()));
+    }
+
+    /// Ends the open attempt.
+    pub(crate) fn end_attempt(&mut self, now: DateTime<Utc>, end: AttemptEnd) {
+        let started_at = self.record.attempt_started_at.take().unwrap_or(now);
+        self.attempt = Some(AttemptRow { number: self.record.attempt, started_at, finished_at: now, end });
+    }
+}
+
+/// What happens to a notification's price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Movement {
+    /// Held from now on.
+    Reserve,
+    /// Held credit is taken.
+    Post,
+    /// Held credit is given back.
+    Void,
+    /// Taken credit is given back.
+    Refund,
+}
+
+/// An attempt that ended.
+#[derive(Debug, Clone)]
+pub(crate) struct AttemptRow {
+    pub(crate) number: i16,
+    pub(crate) started_at: DateTime<Utc>,
+    pub(crate) finished_at: DateTime<Utc>,
+    pub(crate) end: AttemptEnd,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AttemptEnd {
+    /// One of the outcomes of the design (`accepted`, `rejected`, …).
+    pub(crate) outcome: &'static str,
+    pub(crate) error_code: Option<i32>,
+    pub(crate) error: Option<String>,
+    pub(crate) wamid: Option<String>,
+}
