@@ -18,6 +18,10 @@ fn the_readme_shows_every_example_as_it_is() {
         include_str!("../examples/php/enqueue.php"),
     ];
     for program in programs {
-        assert!(readme.contains(program), "jobs/README.md shows another version of: {}", program.lines().next().unwrap());
+        assert!(
+            readme.contains(program),
+            "jobs/README.md shows another version of: {}",
+            program.lines().next().unwrap()
+        );
     }
 }
