@@ -8,15 +8,15 @@ const E164: &str = "+6281234567890";
 fn hash(job: &Job) -> String {
     use std::fmt::Write as _;
     content_hash(job, E164, job.language.unwrap_or(Language::Id)).iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap();
+        write!(text, "{byte:02x}").expect("a string takes all");
         text
     })
 }
 
 fn hash_of(kind: Kind, change: impl FnOnce(&mut Value)) -> String {
-    let mut job: Value = serde_json::from_str(schema::example_json(kind)).unwrap();
+    let mut job: Value = serde_json::from_str(schema::example_json(kind)).expect("examples are JSON");
     change(&mut job);
-    hash(&parse(job.to_string().as_bytes()).unwrap())
+    hash(&parse(job.to_string().as_bytes()).expect("a valid job"))
 }
 
 #[test]

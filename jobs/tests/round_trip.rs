@@ -17,8 +17,8 @@ fn text(max: usize) -> impl Strategy<Value = String> {
 fn moment() -> impl Strategy<Value = Moment> {
     (0_i64..253_402_300_799 - 86_400, 0_u32..1_000_000_000, -14 * 4..=14 * 4_i32)
         .prop_map(|(second, nano, quarter)| {
-            let utc: DateTime<Utc> = DateTime::from_timestamp(second + 86_400, nano).unwrap();
-            utc.with_timezone(&FixedOffset::east_opt(quarter * 900).unwrap())
+            let utc: DateTime<Utc> = DateTime::from_timestamp(second + 86_400, nano).expect("within chrono");
+            utc.with_timezone(&FixedOffset::east_opt(quarter * 900).expect("within a day"))
         })
         .prop_filter("a local year that RFC 3339 can write", |moment| chrono::Datelike::year(moment) < 10_000)
 }

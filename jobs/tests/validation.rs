@@ -6,7 +6,7 @@ use kmsnotif_jobs::{BYTES_MAX, Data, InvalidJob, Kind, Rejection, parse, schema}
 use serde_json::{Value, json};
 
 fn example(kind: Kind) -> Value {
-    serde_json::from_str(schema::example_json(kind)).unwrap()
+    serde_json::from_str(schema::example_json(kind)).expect("examples are JSON")
 }
 
 /// Parses the registration example after a change to it.
