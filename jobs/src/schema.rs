@@ -133,7 +133,7 @@ mod tests {
             let path = format!("{}/schema/{kind}.json", env!("CARGO_MANIFEST_DIR"));
             let committed = std::fs::read_to_string(&path).unwrap_or_default();
             assert!(
-                committed == document(kind),
+                serde_json::from_str::<Value>(&committed).is_ok_and(|committed| committed == schema(kind)),
                 "jobs/schema/{kind}.json is not what the types say: run `cargo run -p kmsnotif-jobs --example schema`"
             );
         }
