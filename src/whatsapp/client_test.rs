@@ -15,8 +15,8 @@ const ACCEPTED: &str = r#"{"messaging_product":"whatsapp","contacts":[{"input":"
 
 fn client(base_url: &str) -> Client {
     let mut options = Options::new(base_url.parse().unwrap(), "v25.0");
-    options.connect_timeout = Duration::from_millis(400);
-    options.read_timeout = Duration::from_millis(300);
+    options.connect_timeout = Duration::from_millis(600);
+    options.read_timeout = Duration::from_millis(500);
     Client::new(options).unwrap()
 }
 
@@ -144,7 +144,7 @@ async fn a_connect_timeout_is_unavailable() {
     }
     let started = Instant::now();
     assert_eq!(class(&format!("http://{address}")).await, Class::Unavailable);
-    assert!(started.elapsed() >= Duration::from_millis(300), "{:?}", started.elapsed());
+    assert!(started.elapsed() >= Duration::from_millis(500), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn a_pooled_connection_that_was_closed_is_replaced() {
         .await;
         let client = client(&base_url);
         send(&client).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
         send(&client).await.unwrap();
         assert_eq!(requests.load(Ordering::SeqCst), 2);
     }
@@ -248,7 +248,7 @@ async fn a_read_timeout_is_unknown() {
     let started = Instant::now();
     assert_eq!(class(&base_url).await, Class::Unknown);
     let elapsed = started.elapsed();
-    assert!(elapsed >= Duration::from_millis(300) && elapsed < Duration::from_secs(1), "{elapsed:?}");
+    assert!(elapsed >= Duration::from_millis(500) && elapsed < Duration::from_secs(2), "{elapsed:?}");
 }
 
 #[tokio::test]
@@ -265,7 +265,7 @@ async fn an_answer_that_trickles_does_not_extend_the_read_timeout() {
     .await;
     let started = Instant::now();
     assert_eq!(class(&base_url).await, Class::Unknown);
-    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
