@@ -71,14 +71,7 @@ pub(super) fn check_body(file: File<'_>, body: &Body, fields: &[Field]) -> Resul
             return problem("must be named in lower case letters and underscores");
         }
     }
-    if let Some(Piece::Text(text)) = body
-        .pieces
-        .iter()
-        .find(|piece| matches!(piece, Piece::Text(text) if text.contains("{{") || text.contains("}}")))
-    {
-        let line = file.text.lines().position(|line| line.contains(text.trim())).map_or(1, |index| index + 1);
-        return Err(file.problem(line, "double braces in the text would be holes at Meta"));
-    }
+    check_braces(file, body)?;
     check_choices(file, body, fields)?;
     let longest = longest(body, fields);
     if longest > BODY_LIMIT {
@@ -87,6 +80,18 @@ pub(super) fn check_body(file: File<'_>, body: &Body, fields: &[Field]) -> Resul
         return Err(file.problem(1, &problem));
     }
     Ok(())
+}
+
+/// Meta would take double braces in the fixed text for holes.
+fn check_braces(file: File<'_>, body: &Body) -> Result<(), TemplateError> {
+    let lines = body.pieces.iter().filter_map(|piece| match piece {
+        Piece::Text(text) => Some(text.lines()),
+        Piece::Value(_) => None,
+    });
+    let mut before = lines.flatten().filter_map(|line| line.split_once("{{").or_else(|| line.split_once("}}")));
+    let Some((before, _)) = before.next() else { return Ok(()) };
+    let line = file.text.lines().position(|line| line.contains(before.trim())).map_or(1, |index| index + 1);
+    Err(file.problem(line, "double braces in the text would be holes at Meta"))
 }
 
 /// A word such as `COMPLETED` is for comparing; a person reads a sentence.

@@ -97,7 +97,7 @@ pub enum RenderError {
 
 /// Every template in every language; loaded once, shared by all threads.
 pub struct Templates {
-    templates: Vec<Template>,
+    all: Vec<Template>,
     moments: moment::Moments,
     amounts: money::Amounts,
 }
@@ -113,14 +113,13 @@ impl Templates {
 
     /// Parses and checks templates from other files.
     pub fn from_sources(sources: &[Source<'_>]) -> Result<Self, TemplateError> {
-        let mut all =
-            Self { templates: Vec::new(), moments: moment::Moments::load()?, amounts: money::Amounts::load()? };
+        let mut loaded = Self { all: Vec::new(), moments: moment::Moments::load()?, amounts: money::Amounts::load()? };
         for source in sources {
-            let templates = all.compile(source)?;
+            let templates = loaded.compile(source)?;
             lint::check_languages(&source.bodies, &templates)?;
-            all.templates.extend(templates);
+            loaded.all.extend(templates);
         }
-        Ok(all)
+        Ok(loaded)
     }
 
     fn compile(&self, source: &Source<'_>) -> Result<Vec<Template>, TemplateError> {
@@ -166,12 +165,12 @@ impl Templates {
 
     /// Every template, kind by kind and language by language.
     pub fn iter(&self) -> impl Iterator<Item = &Template> {
-        self.templates.iter()
+        self.all.iter()
     }
 
     /// The template of a kind in a language; none for a kind that sends no message.
     pub fn get(&self, kind: Kind, language: Language) -> Option<&Template> {
-        self.templates.iter().find(|template| template.kind == kind && template.language == language)
+        self.all.iter().find(|template| template.kind == kind && template.language == language)
     }
 
     fn fill(&self, template: &Template, input: &Input<'_>) -> Result<Message, RenderError> {
@@ -218,6 +217,6 @@ impl Templates {
 
 impl std::fmt::Debug for Templates {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.templates.iter().map(|template| (&template.name, template.language))).finish()
+        f.debug_list().entries(self.all.iter().map(|template| (&template.name, template.language))).finish()
     }
 }

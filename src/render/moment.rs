@@ -4,6 +4,8 @@
 //! comma; the names of days and months and the digits are CLDR's, through ICU4X. The zone's name is the tz
 //! database's own abbreviation (WIB, WITA, WIT, CET, EDT).
 
+use std::fmt::Write as _;
+
 use chrono::{Datelike, Offset, TimeZone, Timelike};
 use chrono_tz::{OffsetName, Tz};
 use icu_calendar::Gregorian;
@@ -127,7 +129,7 @@ fn push_zone_name(text: &mut String, abbreviation: Option<&str>, offset_seconds:
                 text.push_str(&hours.to_string());
             }
             if minutes > 0 {
-                text.push_str(&format!(":{minutes:02}"));
+                let _ = write!(text, ":{minutes:02}");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Values made safe for Meta, which refuses parameters with new lines, tabs or more than four spaces in a row.
 
-use unicode_segmentation::UnicodeSegmentation;
+use unicode_segmentation::GraphemeCursor;
 
 /// Cleans a value for a parameter; `None` when nothing visible is left.
 ///
@@ -45,22 +45,22 @@ fn is_visible(character: char) -> bool {
     !matches!(character, ' ' | '\u{200c}'..='\u{200f}' | '\u{61c}' | '\u{34f}' | '\u{fe00}'..='\u{fe0f}')
 }
 
-/// Cuts to `limit` units including the `…`.
+/// Cuts a text that is barely too long to `limit` units including the `…`.
 fn cut(text: &mut String, limit: usize) {
-    let keep = |parts: &mut dyn Iterator<Item = &str>| {
-        let mut units = 0;
-        parts
-            .take_while(|part| {
-                units += part.encode_utf16().count();
-                units < limit
-            })
-            .map(str::len)
-            .sum::<usize>()
-    };
-    let mut end = keep(&mut text.graphemes(true));
-    if end == 0 {
-        // One "character" with thousands of combining marks: cut inside it.
-        end = keep(&mut text.split_inclusive(|_| true));
+    let mut units = text.encode_utf16().count();
+    let mut end = text.len();
+    for (index, character) in text.char_indices().rev() {
+        if units < limit {
+            break;
+        }
+        units -= character.len_utf16();
+        end = index;
+    }
+    // Only the end is looked at: finding every character from the start would cost more than the rest of a message.
+    let mut cursor = GraphemeCursor::new(end, text.len(), true);
+    if cursor.is_boundary(text, 0) == Ok(false) {
+        // One "character" with thousands of combining marks begins at 0: that one is cut inside.
+        end = cursor.prev_boundary(text, 0).ok().flatten().filter(|start| *start > 0).unwrap_or(end);
     }
     text.truncate(end);
     text.truncate(text.trim_end().len());
