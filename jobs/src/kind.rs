@@ -102,7 +102,10 @@ impl std::fmt::Display for Language {
 impl std::str::FromStr for Language {
     type Err = UnknownLanguage;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Language::ALL.into_iter().find(|language| language.as_str() == text).ok_or_else(|| UnknownLanguage(text.to_owned()))
+        Language::ALL
+            .into_iter()
+            .find(|language| language.as_str() == text)
+            .ok_or_else(|| UnknownLanguage(text.to_owned()))
     }
 }
 
@@ -120,7 +123,7 @@ pub struct RegistrationConfirmed {
     /// The patient's name, as the hospital addresses them.
     pub patient_name: String,
     /// When the consultation is; a walk-in has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::moment::deserialize_option")]
     pub scheduled_at: Option<Moment>,
     /// The doctor's name with titles.
     pub doctor_name: String,
@@ -153,6 +156,7 @@ pub struct ConsultationReminder {
     /// The patient's name, as the hospital addresses them.
     pub patient_name: String,
     /// When the consultation is.
+    #[serde(deserialize_with = "crate::moment::deserialize")]
     pub scheduled_at: Moment,
     /// The doctor's name with titles.
     pub doctor_name: String,
@@ -209,6 +213,7 @@ pub struct AppointmentChanged {
     /// What happened.
     pub status: AppointmentStatus,
     /// When the consultation is (now).
+    #[serde(deserialize_with = "crate::moment::deserialize")]
     pub scheduled_at: Moment,
     /// The patient's name, as the hospital addresses them.
     pub patient_name: String,
