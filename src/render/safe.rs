@@ -1,0 +1,107 @@
+//! Values made safe for Meta, which refuses parameters with new lines, tabs or more than four spaces in a row.
+
+use unicode_segmentation::UnicodeSegmentation;
+
+/// Cleans a value for a parameter; `None` when nothing visible is left.
+///
+/// White space and control characters become one space, the ends are trimmed. What is longer than `limit` is cut
+/// between characters as people see them and ends in `…`. The limit counts UTF-16 units: Meta does not say what it
+/// counts, and this is the largest of the candidates. Braces stay: holes are never looked for in a value.
+pub(super) fn clean(text: &str, limit: usize) -> Option<String> {
+    let mut clean = String::with_capacity(text.len().min(limit));
+    let mut units = 0;
+    let mut space = false;
+    for character in text.chars() {
+        if character.is_whitespace() || character.is_control() {
+            space = !clean.is_empty();
+        } else if !is_stripped(character) {
+            if std::mem::take(&mut space) {
+                clean.push(' ');
+                units += 1;
+            }
+            clean.push(character);
+            units += character.len_utf16();
+            if units > limit {
+                cut(&mut clean, limit);
+                break;
+            }
+        }
+    }
+    clean.chars().any(is_visible).then_some(clean)
+}
+
+/// Characters without a picture that could harm the text around them.
+///
+/// Embeddings, overrides and isolates reorder what follows them, up to the hospital's own phone number, so they go;
+/// the marks (LRM, RLM, ALM) and right-to-left letters themselves stay. Zero-width spaces only hide text from search.
+fn is_stripped(character: char) -> bool {
+    matches!(character,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{206a}'..='\u{206f}'
+        | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
+}
+
+/// Joiners, marks of direction and variation selectors show nothing by themselves.
+fn is_visible(character: char) -> bool {
+    !matches!(character, ' ' | '\u{200c}'..='\u{200f}' | '\u{61c}' | '\u{34f}' | '\u{fe00}'..='\u{fe0f}')
+}
+
+/// Cuts to `limit` units including the `…`.
+fn cut(text: &mut String, limit: usize) {
+    let keep = |parts: &mut dyn Iterator<Item = &str>| {
+        let mut units = 0;
+        parts
+            .take_while(|part| {
+                units += part.encode_utf16().count();
+                units < limit
+            })
+            .map(str::len)
+            .sum::<usize>()
+    };
+    let mut end = keep(&mut text.graphemes(true));
+    if end == 0 {
+        // One "character" with thousands of combining marks: cut inside it.
+        end = keep(&mut text.split_inclusive(|_| true));
+    }
+    text.truncate(end);
+    text.truncate(text.trim_end().len());
+    text.push('…');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn white_space_and_controls_become_one_space() {
+        assert_eq!(
+            clean("  Siti\r\n\t Rahma\u{0}\u{2028}binti\u{a0}\u{a0} Ali\n", 100).unwrap(),
+            "Siti Rahma binti Ali"
+        );
+    }
+
+    #[test]
+    fn nothing_visible_is_nothing() {
+        for text in ["", " \n\t", "\u{200b}\u{feff}", "\u{200d}\u{fe0f} \u{200f}"] {
+            assert_eq!(clean(text, 10), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_cut_falls_between_characters_as_people_see_them() {
+        assert_eq!(clean("abcdef", 6).unwrap(), "abcdef");
+        assert_eq!(clean("abcdefg", 6).unwrap(), "abcde…");
+        assert_eq!(clean("ab cdefg", 4).unwrap(), "ab…");
+        assert_eq!(clean("ab👩‍👩‍👧‍👦cd", 8).unwrap(), "ab…");
+        assert_eq!(clean(&"e\u{301}".repeat(9), 6).unwrap(), "e\u{301}e\u{301}…");
+        let marks = format!("a{}", "\u{301}".repeat(10_000));
+        assert_eq!(clean(&marks, 5).unwrap(), "a\u{301}\u{301}\u{301}…");
+    }
+
+    #[test]
+    fn overrides_go_and_right_to_left_letters_stay() {
+        assert_eq!(
+            clean("\u{202e}evil\u{202c} \u{2067}محمد\u{2069} {{x}} {% if %} 🙂", 100).unwrap(),
+            "evil محمد {{x}} {% if %} 🙂"
+        );
+    }
+}
