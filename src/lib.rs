@@ -6,6 +6,7 @@ pub mod config; // the environment, read once
 pub mod credit; // ledger, prices, purchases
 pub mod notification; // the heart: admit, render, send, settle
 pub mod queue; // an apalis Backend over Redis Streams
+pub mod reminder; // appointments and what is planned from them
 pub mod render; // templates to messages
 pub mod secret; // encryption at rest, keyed hashes
 pub mod simulator; // a Cloud API to try the product against

@@ -237,6 +237,17 @@ pub enum AppointmentStatus {
     Cancelled,
 }
 
+impl AppointmentStatus {
+    /// The spelling in JSON and SQL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AppointmentStatus::Booked => "booked",
+            AppointmentStatus::Moved => "moved",
+            AppointmentStatus::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// What a job carries, by kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]

@@ -11,6 +11,7 @@
 mod ack;
 mod backend;
 mod entry;
+mod events;
 mod hand;
 mod intake;
 mod keeper;
@@ -25,6 +26,7 @@ mod stats;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use events::Events;
 pub use backend::{QueueBackend, QueueLayer};
 pub use hand::{Delivery, Outcome};
 pub use key::Keys;

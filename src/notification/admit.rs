@@ -1,0 +1,400 @@
+//! Admission: one transaction looks up tenant, switches and price, reserves, and opens the attempt.
+//!
+//! Concurrent jobs share the transaction; each is decided alone, in the order of the jobs, against the running
+//! balance of its tenant. The lock of the tenant's account makes the decision and the write one step.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use kmsnotif_jobs::Job;
+use rust_decimal::Decimal;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::batch::Write;
+use super::event::{self, Committed, Publisher};
+use super::lifecycle::{self, Limits};
+use super::record::{Change, Movement, NotificationId, Record};
+use super::settings::{Known, Settings};
+use super::status::{Reason, Status};
+use super::store::{self, Locked};
+use crate::credit::price::PriceKey;
+use crate::queue::Outcome;
+use crate::render::Category;
+use crate::tenant::{E164, TenantId, phone};
+
+/// A job on its way into admission: everything that needs no database is done.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) job: Arc<Job>,
+    pub(crate) known: Arc<Known>,
+    /// None when it is no phone number of anybody.
+    pub(crate) recipient: Option<E164>,
+    pub(crate) recipient_hash: Option<[u8; 16]>,
+    pub(crate) language: kmsnotif_jobs::Language,
+    pub(crate) content_hash: [u8; 32],
+    /// The message's category; the price depends on it.
+    pub(crate) category: Category,
+    pub(crate) token: String,
+    /// The id it gets if it is new.
+    pub(crate) notification_id: NotificationId,
+    /// When this delivery began. It marks the attempt as ours: should the answer of a commit be lost, the same
+    /// request finds its own attempt open and goes on; anybody else finds a crash.
+    pub(crate) started_at: DateTime<Utc>,
+}
+
+/// What admission decided.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// The attempt is open and its price reserved: send it.
+    Send(Admitted),
+    /// Nothing is to be sent; this is how the job ends.
+    Settled(Outcome),
+    /// What was known of the tenant is old: look again and ask again.
+    Stale,
+}
+
+/// An attempt that is open, its credit held.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) known: Arc<Known>,
+    pub(crate) notification_id: NotificationId,
+    pub(crate) attempt: i16,
+    pub(crate) recipient: E164,
+    pub(crate) language: kmsnotif_jobs::Language,
+    pub(crate) job: Arc<Job>,
+    pub(crate) started_at: DateTime<Utc>,
+}
+
+/// Writes admissions.
+#[derive(Debug)]
+pub(crate) struct Admit {
+    pub(crate) pool: PgPool,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) publisher: Publisher,
+    pub(crate) limits: Limits,
+}
+
+/// A new notification: its record and what never changes.
+#[derive(Debug)]
+pub(crate) struct Fresh<'a> {
+    pub(crate) change: Change,
+    pub(crate) request: &'a Request,
+}
+
+impl Write for Admit {
+    type Request = Request;
+    type Answer = Admission;
+    const STEP: &'static str = "admit";
+
+    async fn write(&self, requests: &[Request]) -> Result<Vec<Admission>, sqlx::Error> {
+        let mut tx = store::begin(&self.pool).await?;
+        let inserted = store::insert_keys(&mut tx, requests).await?;
+        let locked = store::lock_accounts(&mut tx, requests.iter().map(|request| request.known.tenant.id)).await?;
+        if let Some(stale) = self.answer_stale(&mut tx, requests, &locked).await? {
+            // Nothing is written: all of it is asked again with what is known now.
+            tx.rollback().await?;
+            return Ok(stale);
+        }
+        let existing = store::list_by_key(&mut tx, requests, &inserted).await?;
+        let now = Utc::now();
+        let mut batch = Batch::new(self, locked, existing, now);
+        let admissions: Vec<Admission> = requests.iter().map(|request| batch.decide(request, &inserted)).collect();
+        let lines = store::write(&mut tx, &batch.fresh, &batch.changes, &batch.codes, now).await?;
+        store::mark_prices_used(&mut tx, &batch.prices_used).await?;
+        let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
+        tx.commit().await?;
+        self.publisher.publish(Committed { outbox_id, lines });
+        Ok(admissions)
+    }
+}
+
+impl Admit {
+    /// Loads anew what the cache has of an older revision; then every request is to be asked again.
+    async fn answer_stale(
+        &self,
+        tx: &mut sqlx::PgConnection,
+        requests: &[Request],
+        locked: &HashMap<TenantId, Locked>,
+    ) -> Result<Option<Vec<Admission>>, sqlx::Error> {
+        let outdated: HashSet<TenantId> = requests
+            .iter()
+            .map(|request| &request.known.tenant)
+            .filter(|tenant| locked.get(&tenant.id).is_some_and(|locked| locked.revision != tenant.revision))
+            .map(|tenant| tenant.id)
+            .collect();
+        let prices = self.settings.prices().revision();
+        let prices_old = locked.values().any(|locked| locked.price_revision != prices);
+        if outdated.is_empty() && !prices_old {
+            return Ok(None);
+        }
+        if !outdated.is_empty() {
+            self.settings.reload(tx, &outdated.into_iter().collect::<Vec<_>>()).await?;
+        }
+        if prices_old {
+            self.settings.reload_prices(tx).await?;
+        }
+        Ok(Some(requests.iter().map(|_| Admission::Stale).collect()))
+    }
+}
+
+/// The state of one batch while its requests are decided in turn.
+struct Batch<'a> {
+    admit: &'a Admit,
+    now: DateTime<Utc>,
+    available: HashMap<TenantId, Decimal>,
+    existing: HashMap<(TenantId, String), store::Existing>,
+    /// Keys taken by an earlier request of this batch, with their content.
+    taken: HashMap<(TenantId, &'a str), [u8; 32]>,
+    fresh: Vec<Fresh<'a>>,
+    changes: Vec<Change>,
+    codes: HashMap<TenantId, String>,
+    prices_used: HashMap<PriceKey, chrono::NaiveDate>,
+}
+
+impl<'a> Batch<'a> {
+    fn new(
+        admit: &'a Admit,
+        locked: HashMap<TenantId, Locked>,
+        existing: HashMap<(TenantId, String), store::Existing>,
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            admit,
+            now,
+            available: locked.into_iter().map(|(id, locked)| (id, locked.available)).collect(),
+            existing,
+            taken: HashMap::new(),
+            fresh: Vec::new(),
+            changes: Vec::new(),
+            codes: HashMap::new(),
+            prices_used: HashMap::new(),
+        }
+    }
+
+    fn decide(&mut self, request: &'a Request, inserted: &HashSet<(TenantId, String)>) -> Admission {
+        let tenant = &request.known.tenant;
+        let key = (tenant.id, request.job.id.clone());
+        self.codes.entry(tenant.id).or_insert_with(|| tenant.code.clone());
+        if let Some(hash) = self.taken.get(&(tenant.id, request.job.id.as_str())) {
+            return duplicate(*hash == request.content_hash, &request.job.id);
+        }
+        self.taken.insert((tenant.id, &request.job.id), request.content_hash);
+        if inserted.contains(&key) {
+            return self.decide_new(request);
+        }
+        match self.existing.remove(&key) {
+            Some(existing) if existing.content_hash != request.content_hash => duplicate(false, &request.job.id),
+            Some(store::Existing { record: Some(record), .. }) if record.token == request.token => {
+                self.decide_again(request, record)
+            }
+            // Another entry with the same job, or a month that was dropped: nothing is touched.
+            _ => duplicate(true, &request.job.id),
+        }
+    }
+
+    /// A notification that is not known yet.
+    fn decide_new(&mut self, request: &'a Request) -> Admission {
+        let mut change = Change::of(new_record(request));
+        let price = match self.price(request) {
+            Ok(price) => price,
+            Err(reason) => return self.refuse(request, change, reason),
+        };
+        change.record.price_id = Some(price.0);
+        change.record.price = Some(price.1);
+        change.record.currency = Some(request.known.tenant.currency.code().to_owned());
+        if !self.reserve(&mut change) {
+            return self.refuse(request, change, Reason::InsufficientCredit);
+        }
+        change.record.attempt = 1;
+        change.record.attempt_started_at = Some(request.started_at);
+        change.status(Status::Sending, None);
+        change.record.due_at = Some(request.started_at);
+        let admission = send(request, change.record.notification_id, 1);
+        self.fresh.push(Fresh { change, request });
+        admission
+    }
+
+    fn refuse(&mut self, request: &'a Request, mut change: Change, reason: Reason) -> Admission {
+        change.status(Status::NotSent, Some(reason.as_str()));
+        self.fresh.push(Fresh { change, request });
+        Admission::Settled(Outcome::Done)
+    }
+
+    /// The same delivery token again: a retry that is due, or a worker that died.
+    fn decide_again(&mut self, request: &Request, record: Record) -> Admission {
+        match record.status {
+            Status::Sending if record.attempt_started_at == Some(request.started_at) => {
+                send(request, record.notification_id, record.attempt)
+            }
+            Status::Sending => {
+                tracing::warn!(
+                    notification = %record.notification_id, attempt = record.attempt,
+                    "a worker ended while it sent: the outcome is unknown"
+                );
+                self.changes.push(lifecycle::crashed(record, self.now, self.admit.limits));
+                Admission::Settled(Outcome::Done)
+            }
+            Status::Waiting => self.decide_retry(request, record),
+            _ => Admission::Settled(Outcome::Done),
+        }
+    }
+
+    fn decide_retry(&mut self, request: &Request, mut record: Record) -> Admission {
+        if let Some(due_at) = record.due_at
+            && due_at > self.now + chrono::TimeDelta::milliseconds(500)
+        {
+            // The worker died after it decided to wait and before it told the queue.
+            return Admission::Settled(Outcome::Delay { until: due_at });
+        }
+        if let Some(reason) = self.forbidden(request) {
+            let reason = if reason == Reason::Expired { reason } else { Reason::Cancelled };
+            self.changes.push(lifecycle::give_up(record, reason, self.now));
+            return Admission::Settled(Outcome::Done);
+        }
+        let mut reserve = false;
+        if !record.held {
+            // Resent by an operator: a new reservation at today's price.
+            match self.price(request) {
+                Ok((id, amount)) => (record.price_id, record.price) = (Some(id), Some(amount)),
+                Err(reason) => {
+                    self.changes.push(lifecycle::give_up(record, reason, self.now));
+                    return Admission::Settled(Outcome::Done);
+                }
+            }
+            record.currency = Some(request.known.tenant.currency.code().to_owned());
+            (record.posted, record.refunded) = (false, false);
+            reserve = true;
+        }
+        let mut change = lifecycle::attempt_again(record, request.started_at);
+        if reserve && !self.reserve(&mut change) {
+            let mut record = change.record;
+            record.attempt -= 1;
+            record.attempt_started_at = None;
+            record.seq -= 1;
+            record.status = Status::Waiting;
+            self.changes.push(lifecycle::give_up(record, Reason::InsufficientCredit, self.now));
+            return Admission::Settled(Outcome::Done);
+        }
+        let admission = send(request, change.record.notification_id, change.record.attempt);
+        self.changes.push(change);
+        admission
+    }
+
+    /// What forbids sending, apart from money.
+    fn forbidden(&self, request: &Request) -> Option<Reason> {
+        let tenant = &request.known.tenant;
+        if !tenant.whatsapp_on || !tenant.is_kind_on(request.job.kind()) {
+            return Some(Reason::EventDisabled);
+        }
+        let Some(configuration) = &tenant.configuration else { return Some(Reason::NotConfigured) };
+        if !configuration.active {
+            return Some(Reason::TenantInactive);
+        }
+        if request.recipient.is_none() {
+            return Some(Reason::InvalidRecipient);
+        }
+        request.job.expires_at.is_some_and(|expires_at| expires_at <= self.now).then_some(Reason::Expired)
+    }
+
+    /// The price in force (id, amount), or why nothing is sent.
+    fn price(&mut self, request: &Request) -> Result<(i64, Decimal), Reason> {
+        if let Some(reason) = self.forbidden(request) {
+            return Err(reason);
+        }
+        let tenant = &request.known.tenant;
+        let home = tenant.configuration.as_ref().map_or(tenant.country, |configuration| configuration.country);
+        let abroad = request.recipient.as_ref().and_then(phone::country);
+        let today = self.now.with_timezone(&tenant.time_zone).date_naive();
+        let prices = self.admit.settings.prices();
+        let (key, price) =
+            prices.lookup(abroad, home, tenant.currency, request.category, today).ok_or(Reason::NoPrice)?;
+        let used = self.prices_used.entry(key).or_insert(today);
+        *used = today.max(*used);
+        Ok((price.id, price.amount))
+    }
+
+    /// Reserves the price against the tenant's running balance; false when it does not cover it.
+    fn reserve(&mut self, change: &mut Change) -> bool {
+        let price = change.record.price.unwrap_or_default();
+        let Some(available) = self.available.get_mut(&change.record.tenant_id) else { return false };
+        if *available < price {
+            return false;
+        }
+        *available -= price;
+        change.record.held = true;
+        change.movement = Some(Movement::Reserve);
+        true
+    }
+}
+
+fn send(request: &Request, notification_id: NotificationId, attempt: i16) -> Admission {
+    let Some(recipient) = request.recipient.clone() else {
+        return Admission::Settled(Outcome::Reject { error: "to is no phone number".to_owned() });
+    };
+    Admission::Send(Admitted {
+        known: request.known.clone(),
+        notification_id,
+        attempt,
+        recipient,
+        language: request.language,
+        job: request.job.clone(),
+        started_at: request.started_at,
+    })
+}
+
+fn duplicate(same_content: bool, id: &str) -> Admission {
+    Admission::Settled(if same_content {
+        Outcome::Done
+    } else {
+        Outcome::Reject {
+            error: format!("id {id:?} was used before for other content: give every notification an id of its own"),
+        }
+    })
+}
+
+fn new_record(request: &Request) -> Record {
+    Record {
+        tenant_id: request.known.tenant.id,
+        notification_id: request.notification_id,
+        job_id: request.job.id.clone(),
+        status: Status::Waiting,
+        reason: None,
+        price_id: None,
+        price: None,
+        currency: None,
+        held: false,
+        posted: false,
+        refunded: false,
+        attempt: 0,
+        attempt_started_at: None,
+        attempts_counted: 0,
+        token: request.token.clone(),
+        expires_at: request.job.expires_at.map(|moment| moment.to_utc()),
+        due_at: None,
+        seq: 0,
+        wamid: None,
+        template: None,
+        message: None,
+        billed_type: None,
+        billed_category: None,
+        accepted_at: None,
+        sent_at: None,
+        delivered_at: None,
+        read_at: None,
+        failed_at: None,
+        unknown_at: None,
+    }
+}
+
+/// The event of a notification, for the outbox.
+pub(crate) fn told(change: &Change, codes: &HashMap<TenantId, String>, now: DateTime<Utc>) -> Option<String> {
+    let code = codes.get(&change.record.tenant_id)?;
+    change.told.then(|| event::line(code, &change.record, now))
+}
+
+/// A new notification's id.
+pub(crate) fn new_id() -> NotificationId {
+    Uuid::now_v7()
+}

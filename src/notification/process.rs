@@ -1,0 +1,300 @@
+//! One notification's way: admit, render, send, settle.
+
+use std::sync::Arc;
+
+use chrono::{TimeDelta, Utc};
+use kmsnotif_jobs::{Job, Rejection};
+use sqlx::PgPool;
+use tokio::time::Instant;
+
+use super::admit::{self, Admission, Admit, Admitted};
+use super::batch::Batches;
+use super::event::{self, Publisher};
+use super::lifecycle::Answer;
+use super::settings::{Known, Settings};
+use super::settle::{self, Settle};
+use crate::queue::{Delivery, Outcome, Queue};
+use crate::render::{Category, Input, Message, Templates};
+use crate::secret::PhoneHasher;
+use crate::tenant::phone;
+use crate::whatsapp::{self, Class, Opaque, Outgoing, Scope, SendError, Sender};
+
+/// A tenant nobody knows yet may be added any moment; its jobs are rejected, and can be requeued.
+const DATABASE_AWAY: TimeDelta = TimeDelta::seconds(2);
+/// How long a blocked sender rests between two probes.
+const SENDER_PROBE: TimeDelta = TimeDelta::seconds(60);
+/// How long a throttled sender rests when Meta names no time.
+const SENDER_REST: TimeDelta = TimeDelta::seconds(1);
+
+/// Everything the way of a notification needs.
+#[derive(Debug)]
+pub struct Ctx {
+    pub(crate) pool: PgPool,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) templates: Templates,
+    pub(crate) hasher: PhoneHasher,
+    pub(crate) whatsapp: whatsapp::Client,
+    pub(crate) queue: Queue,
+    pub(crate) publisher: Publisher,
+    pub(crate) admissions: Batches<Admit>,
+    pub(crate) settlements: Batches<Settle>,
+    /// When shutdown stops waiting for answers: what is unanswered by then is unknown.
+    pub(crate) deadline: tokio::sync::watch::Receiver<Option<Instant>>,
+}
+
+/// Sends one notification. Safe to run again at any step.
+pub async fn process(delivery: Delivery, ctx: Arc<Ctx>) -> Outcome {
+    let job = match parse(&delivery) {
+        Ok(job) => Arc::new(job),
+        Err(rejection) => return reject(&ctx, rejection).await,
+    };
+    if let Some(until) = job.send_after.map(|moment| moment.to_utc()).filter(|moment| *moment > Utc::now()) {
+        return Outcome::Delay { until };
+    }
+    if !job.kind().sends_message() {
+        return record_appointment(&ctx, &job).await;
+    }
+    let admitted = match admit(&delivery, &job, &ctx).await {
+        Ok(Admission::Send(admitted)) => admitted,
+        Ok(Admission::Settled(Outcome::Reject { error })) => return reject_job(&ctx, &job, error).await,
+        Ok(Admission::Settled(outcome)) => return outcome,
+        Ok(Admission::Stale) => return Outcome::Delay { until: Utc::now() + DATABASE_AWAY },
+        Err(outcome) => return outcome,
+    };
+    let span = tracing::debug_span!("notification", tenant = %admitted.known.tenant.code, kind = %job.kind(),
+        notification = %admitted.notification_id, attempt = admitted.attempt);
+    let (answer, rendered) = match render(&ctx, &admitted) {
+        Ok(message) => {
+            let answer = tracing::Instrument::instrument(send(&ctx, &admitted, &message), span).await;
+            (answer, Some((message.template, message.text)))
+        }
+        Err(error) => {
+            tracing::error!(notification = %admitted.notification_id, %error, "the message could not be rendered");
+            (Answer::Unrendered, None)
+        }
+    };
+    settle(&ctx, &admitted, answer, rendered).await
+}
+
+/// An appointment sends nothing itself: its latest version is kept for the reminders.
+async fn record_appointment(ctx: &Ctx, job: &Job) -> Outcome {
+    let known = match find_tenant(ctx, job).await {
+        Ok(Some(known)) => known,
+        Ok(None) => return reject_job(ctx, job, unknown_tenant(&job.tenant)).await,
+        Err(outcome) => return outcome,
+    };
+    match crate::reminder::store::record_appointment(&ctx.pool, known.tenant.id, job).await {
+        Ok(_) => Outcome::Done,
+        Err(error) => {
+            tracing::warn!(%error, "the appointment could not be recorded; the job waits");
+            Outcome::Delay { until: Utc::now() + DATABASE_AWAY }
+        }
+    }
+}
+
+fn unknown_tenant(code: &str) -> String {
+    format!("tenant {code:?} is unknown: add it with `kmsnotif tenant add`, then requeue")
+}
+
+fn parse(delivery: &Delivery) -> Result<Job, Rejection> {
+    kmsnotif_jobs::parse(delivery.payload().unwrap_or_default())
+}
+
+async fn reject(ctx: &Ctx, rejection: Rejection) -> Outcome {
+    let error = rejection.error.to_string();
+    if let (Some(tenant), Some(id)) = (&rejection.tenant, &rejection.id) {
+        ctx.publisher.publish_only(vec![event::rejected(tenant, id, &error, Utc::now())]).await;
+    }
+    Outcome::Reject { error }
+}
+
+async fn reject_job(ctx: &Ctx, job: &Job, error: String) -> Outcome {
+    ctx.publisher.publish_only(vec![event::rejected(&job.tenant, &job.id, &error, Utc::now())]).await;
+    Outcome::Reject { error }
+}
+
+/// Asks for admission, again as long as what was known of the tenant turns out to be old.
+async fn admit(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx) -> Result<Admission, Outcome> {
+    let notification_id = admit::new_id();
+    let started_at = now_in_micros();
+    for _ in 0..10 {
+        let Some(known) = find_tenant(ctx, job).await? else {
+            return Ok(Admission::Settled(Outcome::Reject { error: unknown_tenant(&job.tenant) }));
+        };
+        let request = prepare(delivery, job, known, ctx, notification_id, started_at);
+        match ctx.admissions.submit(request).await {
+            Ok(Admission::Stale) => {}
+            Ok(admission) => return Ok(admission),
+            Err(spoiled) => return Ok(Admission::Settled(Outcome::Reject { error: spoiled.to_string() })),
+        }
+    }
+    Ok(Admission::Stale)
+}
+
+/// Finds the tenant; while the database is away the job waits.
+async fn find_tenant(ctx: &Ctx, job: &Job) -> Result<Option<Arc<Known>>, Outcome> {
+    ctx.settings.get(&ctx.pool, &job.tenant).await.map_err(|error| {
+        tracing::warn!(%error, "the tenant could not be looked up; the job waits");
+        Outcome::Delay { until: Utc::now() + DATABASE_AWAY }
+    })
+}
+
+/// Does all of admission that needs no database.
+fn prepare(
+    delivery: &Delivery,
+    job: &Arc<Job>,
+    known: Arc<Known>,
+    ctx: &Ctx,
+    notification_id: uuid::Uuid,
+    started_at: chrono::DateTime<Utc>,
+) -> admit::Request {
+    let recipient = phone::parse(&job.to, known.tenant.country).ok();
+    let language = job.language.unwrap_or(known.tenant.language);
+    let to = recipient.as_ref().map_or(job.to.as_str(), |recipient| recipient.as_str());
+    let category = ctx.templates.get(job.kind(), language).map_or(Category::Utility, |template| template.category);
+    admit::Request {
+        content_hash: kmsnotif_jobs::content_hash(job, to, language),
+        recipient_hash: recipient.as_ref().map(|recipient| ctx.hasher.hash(recipient.as_str())),
+        job: job.clone(),
+        known,
+        recipient,
+        language,
+        category,
+        token: delivery.token().to_owned(),
+        notification_id,
+        started_at,
+    }
+}
+
+/// Now, as precisely as Postgres keeps it.
+fn now_in_micros() -> chrono::DateTime<Utc> {
+    let now = Utc::now();
+    chrono::DateTime::from_timestamp_micros(now.timestamp_micros()).unwrap_or(now)
+}
+
+fn render(ctx: &Ctx, admitted: &Admitted) -> Result<Message, crate::render::RenderError> {
+    ctx.templates.render(&Input {
+        data: &admitted.job.data,
+        language: admitted.language,
+        time_zone: admitted.known.tenant.time_zone,
+        tenant_name: &admitted.known.tenant.name,
+    })
+}
+
+/// One HTTP try, outside any transaction.
+async fn send(ctx: &Ctx, admitted: &Admitted, message: &Message) -> Answer {
+    let configuration = admitted.known.tenant.configuration.as_ref();
+    let (Some(configuration), Some(token)) = (configuration, &admitted.known.token) else {
+        return Answer::Failed(SendError::new(Class::SenderBlocked, "no key opens the sender's token"));
+    };
+    let sender = Sender { phone_number_id: &configuration.phone_number_id, token: token.expose() };
+    let parameters: Vec<(&str, &str)> =
+        message.parameters.iter().map(|parameter| (parameter.name.as_str(), parameter.value.as_str())).collect();
+    let opaque = Opaque {
+        tenant: admitted.known.tenant.id.0,
+        notification: admitted.notification_id,
+        attempt: admitted.attempt,
+    };
+    let outgoing = Outgoing {
+        to: admitted.recipient.as_str(),
+        template: &message.template,
+        language: message.language.as_str(),
+        parameters: &parameters,
+        opaque: &opaque.to_string(),
+    };
+    let started = Instant::now();
+    let answer = tokio::select! {
+        answer = ctx.whatsapp.send(&sender, &outgoing) => match answer {
+            Ok(accepted) => Answer::Accepted { wamid: accepted.wamid },
+            Err(error) => Answer::Failed(error),
+        },
+        () = out_of_time(ctx.deadline.clone()) => {
+            Answer::Failed(SendError::new(Class::Unknown, "the worker was stopped before an answer was read"))
+        }
+    };
+    metrics::histogram!(crate::telemetry::SEND_DURATION).record(started.elapsed().as_secs_f64());
+    answer
+}
+
+/// Completes at the deadline that shutdown sets.
+async fn out_of_time(mut deadline: tokio::sync::watch::Receiver<Option<Instant>>) {
+    let at = match deadline.wait_for(Option::is_some).await {
+        Ok(deadline) => *deadline,
+        Err(_) => None,
+    };
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn settle(ctx: &Ctx, admitted: &Admitted, answer: Answer, rendered: Option<(String, String)>) -> Outcome {
+    count(&answer);
+    if let Answer::Failed(error) = &answer {
+        slow_down(ctx, admitted, error).await;
+    } else if admitted.known.tenant.configuration.as_ref().is_some_and(|configuration| configuration.blocked.is_some()) {
+        unblock(ctx, admitted).await;
+    }
+    let request = settle::Request {
+        tenant_id: admitted.known.tenant.id,
+        tenant_code: admitted.known.tenant.code.clone(),
+        notification_id: admitted.notification_id,
+        attempt: admitted.attempt,
+        answer,
+        rendered,
+        finished_at: Utc::now().max(admitted.started_at),
+    };
+    match ctx.settlements.submit(request).await {
+        Ok(outcome) => outcome,
+        Err(spoiled) => {
+            // The answer cannot be stored: the row stays in `sending`, and a status event or the sweep settles it.
+            tracing::error!(notification = %admitted.notification_id, error = %spoiled, "an answer could not be stored");
+            Outcome::Done
+        }
+    }
+}
+
+fn count(answer: &Answer) {
+    let outcome = match answer {
+        Answer::Accepted { .. } => whatsapp::OUTCOME_ACCEPTED,
+        Answer::Failed(error) => error.class().as_str(),
+        Answer::Unrendered => return,
+    };
+    metrics::counter!(crate::telemetry::ATTEMPTS, "outcome" => outcome).increment(1);
+}
+
+/// Lets a sender rest that Meta throttles or blocks, so that its other jobs do not run into the same wall.
+async fn slow_down(ctx: &Ctx, admitted: &Admitted, error: &SendError) {
+    let tenant = &admitted.known.tenant;
+    let rest = match error.class() {
+        Class::Throttled(Scope::Number | Scope::App) => {
+            error.retry_after().and_then(|wait| TimeDelta::from_std(wait).ok()).unwrap_or(SENDER_REST)
+        }
+        Class::SenderBlocked => {
+            tracing::error!(tenant = tenant.code, code = error.code(), error = error.message(),
+                "WhatsApp refuses this sender; its jobs wait: check token, account and payment, then `kmsnotif tenant whatsapp set`");
+            metrics::counter!("kmsnotif_senders_blocked_total").increment(1);
+            if let Err(error) = super::store::mark_blocked(&ctx.pool, tenant, error).await {
+                tracing::warn!(tenant = tenant.code, %error, "the block could not be recorded");
+            }
+            SENDER_PROBE
+        }
+        _ => return,
+    };
+    if let Err(error) = ctx.queue.block(&tenant.code, Utc::now() + rest).await {
+        tracing::warn!(tenant = tenant.code, %error, "the sender could not be slowed down");
+    }
+}
+
+/// A sender that was blocked sends again.
+async fn unblock(ctx: &Ctx, admitted: &Admitted) {
+    let tenant = &admitted.known.tenant;
+    match crate::tenant::store::clear_blocked(&ctx.pool, tenant.id).await {
+        Ok(true) => tracing::info!(tenant = tenant.code, "WhatsApp takes messages of this sender again"),
+        Ok(false) => {}
+        Err(error) => tracing::warn!(tenant = tenant.code, %error, "the end of the block could not be recorded"),
+    }
+    if let Err(error) = ctx.queue.unblock(&tenant.code).await {
+        tracing::warn!(tenant = tenant.code, %error, "the sender's lanes could not be opened");
+    }
+}

@@ -1,0 +1,155 @@
+//! Status events: stored webhook bodies, applied by workers, in batches, in any order, safely twice.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::Utc;
+use sqlx::PgPool;
+
+use super::event::{Committed, Publisher};
+use super::lifecycle::{self, Report, Reported};
+use super::record::{Change, NotificationId, Record};
+use super::store::{self, webhook};
+use crate::tenant::TenantId;
+use crate::whatsapp::webhook::{Change as WebhookChange, Status, StatusEvent, parse};
+
+/// Bodies applied in one transaction at most.
+const BODIES_MAX: i64 = 50;
+/// How often an idle worker looks for bodies.
+const IDLE: Duration = Duration::from_millis(200);
+const AFTER_ERROR: Duration = Duration::from_secs(1);
+
+/// Applies stored bodies until told to stop.
+pub(crate) async fn run(pool: PgPool, publisher: Publisher, mut stopping: tokio::sync::watch::Receiver<bool>) {
+    loop {
+        let pause = match apply_some(&pool, &publisher).await {
+            Ok(0) => IDLE,
+            Ok(_) => Duration::ZERO,
+            Err(error) => {
+                tracing::warn!(%error, "status events could not be applied; trying again");
+                AFTER_ERROR
+            }
+        };
+        tokio::select! {
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Applies some stored bodies; says how many.
+pub(crate) async fn apply_some(pool: &PgPool, publisher: &Publisher) -> Result<usize, sqlx::Error> {
+    let mut tx = store::begin(pool).await?;
+    let bodies = webhook::claim(&mut tx, BODIES_MAX).await?;
+    if bodies.is_empty() {
+        return Ok(0);
+    }
+    let mut events = Vec::new();
+    let mut applied = Vec::with_capacity(bodies.len());
+    for (id, body) in &bodies {
+        match parse(body) {
+            Ok(changes) => {
+                events.extend(changes.into_iter().filter_map(|change| match change {
+                    WebhookChange::Status(event) => Some(event),
+                    _ => None,
+                }));
+                applied.push((*id, None));
+            }
+            Err(error) => applied.push((*id, Some(error.to_string()))),
+        }
+    }
+    let targets = find_targets(&mut tx, &events).await?;
+    store::lock_accounts(&mut tx, targets.iter().flatten().map(|(tenant, _)| *tenant)).await?;
+    let ids = targets.iter().flatten().copied();
+    let records = store::list_by_id(&mut tx, ids).await?;
+    let changes = decide(&events, &targets, records);
+    let codes = store::list_codes(&mut tx, changes.iter().map(|change| change.record.tenant_id)).await?;
+    let mut lines = Vec::new();
+    // A notification may change several times in one batch (sent, delivered, read): each step is told, in order.
+    for round in rounds(changes) {
+        lines.extend(store::write(&mut tx, &[], &round, &codes, Utc::now()).await?);
+    }
+    let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
+    webhook::mark_applied(&mut tx, &applied).await?;
+    tx.commit().await?;
+    publisher.publish(Committed { outbox_id, lines });
+    Ok(bodies.len())
+}
+
+/// The notification each event speaks of: by our echoed data, else by Meta's id of the message.
+async fn find_targets(
+    tx: &mut sqlx::PgConnection,
+    events: &[Box<StatusEvent>],
+) -> Result<Vec<Option<(TenantId, NotificationId)>>, sqlx::Error> {
+    let mut targets: Vec<Option<(TenantId, NotificationId)>> = events
+        .iter()
+        .map(|event| event.opaque.map(|opaque| (TenantId(opaque.tenant), opaque.notification)))
+        .collect();
+    for (event, target) in events.iter().zip(&mut targets) {
+        if target.is_none() {
+            let phone_number_id = event.phone_number_id.as_deref().unwrap_or_default();
+            *target = webhook::find_by_wamid(tx, phone_number_id, &event.wamid).await?;
+            if target.is_none() {
+                tracing::info!(status = event.status.as_str(), "a status event of a message that is not ours");
+            }
+        }
+    }
+    Ok(targets)
+}
+
+/// Applies the events one after the other; returns every step.
+fn decide(
+    events: &[Box<StatusEvent>],
+    targets: &[Option<(TenantId, NotificationId)>],
+    mut records: HashMap<NotificationId, Record>,
+) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for (event, target) in events.iter().zip(targets) {
+        let Some((_, id)) = target else { continue };
+        let Some(report) = report(event) else { continue };
+        let Some(record) = records.get(id) else { continue };
+        if let Some(change) = lifecycle::reported(record.clone(), &report, Utc::now()) {
+            metrics::counter!(crate::telemetry::STATUS_EVENTS_APPLIED, "status" => event.status.as_str().to_owned())
+                .increment(1);
+            records.insert(*id, change.record.clone());
+            changes.push(change);
+        }
+    }
+    changes
+}
+
+fn report(event: &StatusEvent) -> Option<Report> {
+    let status = match &event.status {
+        Status::Sent => Reported::Sent,
+        Status::Delivered => Reported::Delivered,
+        Status::Read => Reported::Read,
+        Status::Failed => Reported::Failed,
+        Status::Other(_) => return None,
+    };
+    let error = event.errors.first();
+    Some(Report {
+        status,
+        at: event.timestamp,
+        attempt: event.opaque.map(|opaque| opaque.attempt),
+        wamid: event.wamid.clone(),
+        error_code: error.and_then(|error| error.code),
+        error: error.and_then(|error| error.details.clone().or_else(|| error.title.clone())),
+        billed_type: event.pricing.as_ref().and_then(|pricing| pricing.kind.clone()),
+        billed_category: event.pricing.as_ref().and_then(|pricing| pricing.category.clone()),
+    })
+}
+
+/// Splits changes so that each round has a notification at most once, in order.
+fn rounds(changes: Vec<Change>) -> Vec<Vec<Change>> {
+    let mut seen: HashMap<NotificationId, usize> = HashMap::new();
+    let mut rounds: Vec<Vec<Change>> = Vec::new();
+    for change in changes {
+        let round = seen.entry(change.record.notification_id).or_default();
+        if rounds.len() <= *round {
+            rounds.push(Vec::new());
+        }
+        rounds[*round].push(change);
+        *round += 1;
+    }
+    rounds
+}

@@ -1,0 +1,263 @@
+//! All SQL of notifications, set-based: one statement serves a whole batch.
+//!
+//! Locks are taken in one order: keys (by tenant and job id), accounts (by tenant). A notification's row needs no
+//! lock of its own: whoever changes it holds its tenant's account.
+
+mod read;
+mod view;
+pub(crate) mod webhook;
+mod write;
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, NaiveDate, Utc};
+use rust_decimal::Decimal;
+use sqlx::{PgConnection, PgPool, Postgres, Row as _, Transaction};
+use uuid::Uuid;
+
+use super::admit::Request;
+use super::record::Record;
+use crate::credit::price::{self, PriceKey};
+use crate::tenant::{self, Tenant, TenantId};
+use crate::whatsapp::SendError;
+
+pub(crate) use read::{Status, list_by_id, list_by_key};
+pub use view::{AttemptView, Filter, NotificationView, find, list};
+pub(crate) use write::write;
+
+/// Begins a transaction of the pipeline.
+///
+/// Its statements join small batches to large tables by key, whatever the statistics of the day say.
+pub(crate) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    pool.begin_with(
+        "begin; set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off",
+    )
+    .await
+}
+
+/// A tenant's account while its lock is held.
+#[derive(Debug)]
+pub(crate) struct Locked {
+    pub(crate) available: Decimal,
+    /// The tenant's revision.
+    pub(crate) revision: i64,
+    pub(crate) price_revision: i64,
+}
+
+/// Locks the accounts of these tenants, in the order of their ids.
+pub(crate) async fn lock_accounts(
+    tx: &mut PgConnection,
+    tenants: impl Iterator<Item = TenantId>,
+) -> Result<HashMap<TenantId, Locked>, sqlx::Error> {
+    let tenants: HashSet<TenantId> = tenants.collect();
+    let tenants: Vec<TenantId> = tenants.into_iter().collect();
+    let rows = sqlx::query(
+        "select a.tenant_id, a.available, t.revision, (select revision from price_revision) as price_revision \
+         from account a join tenant t using (tenant_id) \
+         where a.tenant_id = any($1) order by a.tenant_id for no key update of a",
+    )
+    .bind(tenants)
+    .fetch_all(tx)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok((
+                row.try_get("tenant_id")?,
+                Locked {
+                    available: row.try_get("available")?,
+                    revision: row.try_get("revision")?,
+                    price_revision: row.try_get("price_revision")?,
+                },
+            ))
+        })
+        .collect()
+}
+
+/// Takes the keys of these jobs; returns those that were free. Two workers with one key wait for each other here.
+pub(crate) async fn insert_keys(
+    tx: &mut PgConnection,
+    requests: &[Request],
+) -> Result<HashSet<(TenantId, String)>, sqlx::Error> {
+    let mut sorted: Vec<&Request> = requests.iter().collect();
+    sorted.sort_by(|a, b| (a.known.tenant.id, &a.job.id).cmp(&(b.known.tenant.id, &b.job.id)));
+    // Twice in one batch: the first in the order of the jobs has the key.
+    sorted.dedup_by(|a, b| a.known.tenant.id == b.known.tenant.id && a.job.id == b.job.id);
+    let tenants: Vec<TenantId> = sorted.iter().map(|request| request.known.tenant.id).collect();
+    let jobs: Vec<&str> = sorted.iter().map(|request| request.job.id.as_str()).collect();
+    let ids: Vec<Uuid> = sorted.iter().map(|request| request.notification_id).collect();
+    let hashes: Vec<&[u8]> = sorted.iter().map(|request| request.content_hash.as_slice()).collect();
+    let rows = sqlx::query(
+        "insert into notification_key (tenant_id, job_id, notification_id, content_hash) \
+         select * from unnest($1::uuid[], $2::text[], $3::uuid[], $4::bytea[]) \
+         on conflict (tenant_id, job_id) do nothing returning tenant_id, job_id",
+    )
+    .bind(tenants)
+    .bind(jobs)
+    .bind(ids)
+    .bind(hashes)
+    .fetch_all(tx)
+    .await?;
+    rows.into_iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// What is stored under a key that was taken before.
+#[derive(Debug)]
+pub(crate) struct Existing {
+    pub(crate) content_hash: [u8; 32],
+    /// None once its month was dropped.
+    pub(crate) record: Option<Record>,
+}
+
+/// Records on which days prices were used: earlier prices may not change any more.
+pub(crate) async fn mark_prices_used(
+    tx: &mut PgConnection,
+    used: &HashMap<PriceKey, NaiveDate>,
+) -> Result<(), sqlx::Error> {
+    if used.is_empty() {
+        return Ok(());
+    }
+    let used: Vec<(PriceKey, NaiveDate)> = used.iter().map(|(key, date)| (*key, *date)).collect();
+    price::store::mark_used(tx, &used).await.map(|_| ())
+}
+
+/// Writes one outbox row for a batch of events; none for an empty batch.
+pub(crate) async fn insert_outbox(tx: &mut PgConnection, lines: &[String]) -> Result<Option<Uuid>, sqlx::Error> {
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    let id = Uuid::now_v7();
+    sqlx::query("insert into event_outbox (event_outbox_id, events) values ($1, $2)")
+        .bind(id)
+        .bind(lines.join("\n"))
+        .execute(tx)
+        .await?;
+    Ok(Some(id))
+}
+
+/// Removes outbox rows whose events Redis has.
+pub(crate) async fn delete_outbox(
+    executor: impl sqlx::PgExecutor<'_>,
+    ids: &[Uuid],
+) -> Result<(), sqlx::Error> {
+    sqlx::query("delete from event_outbox where event_outbox_id = any($1)").bind(ids).execute(executor).await?;
+    Ok(())
+}
+
+/// Claims outbox rows that their writer left behind.
+pub(crate) async fn claim_outbox(
+    tx: &mut PgConnection,
+    older_than: DateTime<Utc>,
+    most: i64,
+) -> Result<Vec<(Uuid, String)>, sqlx::Error> {
+    sqlx::query_as(
+        "select event_outbox_id, events from event_outbox where created_at < $1 \
+         order by event_outbox_id limit $2 for update skip locked",
+    )
+    .bind(older_than)
+    .bind(most)
+    .fetch_all(tx)
+    .await
+}
+
+/// Records that Meta refuses a tenant's sender.
+pub(crate) async fn mark_blocked(pool: &PgPool, tenant: &Tenant, error: &SendError) -> Result<(), sqlx::Error> {
+    if tenant.configuration.as_ref().is_some_and(|configuration| configuration.blocked.is_some()) {
+        return Ok(());
+    }
+    let code = error.code().and_then(|code| i32::try_from(code).ok());
+    tenant::store::mark_blocked(pool, tenant.id, code, error.message()).await.map(|_| ())
+}
+
+/// An open notification that no worker seems to carry any more.
+#[derive(Debug)]
+pub(crate) struct Stranded {
+    pub(crate) token: String,
+    pub(crate) kind: String,
+    pub(crate) tenant: String,
+    pub(crate) rate: Option<i32>,
+    pub(crate) payload: serde_json::Value,
+}
+
+/// Lists rows in waiting or sending that have been due for too long, oldest first.
+pub(crate) async fn list_stranded(
+    pool: &PgPool,
+    due_before: DateTime<Utc>,
+    after: Option<(DateTime<Utc>, Uuid)>,
+    most: i64,
+) -> Result<Vec<(DateTime<Utc>, Uuid, Stranded)>, sqlx::Error> {
+    let (after_due, after_id) = after.unwrap_or((DateTime::UNIX_EPOCH, Uuid::nil()));
+    let rows = sqlx::query(
+        "select n.due_at, n.notification_id, n.token, n.job_id, n.kind, t.code, c.rate, n.recipient, n.language, \
+                n.data, n.send_after, n.expires_at, n.traceparent \
+         from notification n join tenant t using (tenant_id) left join whatsapp_configuration c using (tenant_id) \
+         where n.due_at < $1 and (n.due_at, n.notification_id) > ($2, $3) \
+           and n.status in ('waiting', 'sending') and n.data is not null and n.recipient is not null \
+         order by n.due_at, n.notification_id limit $4",
+    )
+    .bind(due_before)
+    .bind(after_due)
+    .bind(after_id)
+    .bind(most)
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let data: String = row.try_get("data")?;
+            let data: serde_json::Value =
+                serde_json::from_str(&data).map_err(|error| sqlx::Error::Decode(error.into()))?;
+            let kind: String = row.try_get("kind")?;
+            let tenant: String = row.try_get("code")?;
+            let payload = serde_json::json!({
+                "v": 1,
+                "id": row.try_get::<String, _>("job_id")?,
+                "tenant": tenant,
+                "kind": kind,
+                "to": row.try_get::<String, _>("recipient")?,
+                "language": row.try_get::<String, _>("language")?,
+                "data": data,
+                "send_after": row.try_get::<Option<DateTime<Utc>>, _>("send_after")?,
+                "expires_at": row.try_get::<Option<DateTime<Utc>>, _>("expires_at")?,
+                "traceparent": row.try_get::<Option<String>, _>("traceparent")?,
+            });
+            let stranded = Stranded { token: row.try_get("token")?, kind, tenant, rate: row.try_get("rate")?, payload };
+            Ok((row.try_get("due_at")?, row.try_get("notification_id")?, stranded))
+        })
+        .collect()
+}
+
+/// Finds the key of phone hashes, sealed.
+pub(crate) async fn find_service_key(
+    executor: impl sqlx::PgExecutor<'_>,
+    name: &str,
+) -> Result<Option<(String, Vec<u8>)>, sqlx::Error> {
+    sqlx::query_as("select key_id, sealed from service_key where name = $1").bind(name).fetch_optional(executor).await
+}
+
+/// Keeps a service key unless there is one already.
+pub(crate) async fn insert_service_key(
+    executor: impl sqlx::PgExecutor<'_>,
+    name: &str,
+    key_id: &str,
+    sealed: &[u8],
+) -> Result<(), sqlx::Error> {
+    sqlx::query("insert into service_key (name, key_id, sealed) values ($1, $2, $3) on conflict (name) do nothing")
+        .bind(name)
+        .bind(key_id)
+        .bind(sealed)
+        .execute(executor)
+        .await?;
+    Ok(())
+}
+
+/// The codes of tenants, for events.
+pub(crate) async fn list_codes(
+    tx: &mut PgConnection,
+    tenants: impl Iterator<Item = TenantId>,
+) -> Result<HashMap<TenantId, String>, sqlx::Error> {
+    let tenants: HashSet<TenantId> = tenants.collect();
+    let rows: Vec<(TenantId, String)> = sqlx::query_as("select tenant_id, code from tenant where tenant_id = any($1)")
+        .bind(tenants.into_iter().collect::<Vec<_>>())
+        .fetch_all(tx)
+        .await?;
+    Ok(rows.into_iter().collect())
+}

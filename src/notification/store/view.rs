@@ -1,0 +1,183 @@
+//! Reading notifications for people: one with its attempts, or many as a stream.
+
+use chrono::{DateTime, Utc};
+use futures::Stream;
+use futures::stream::StreamExt as _;
+use rust_decimal::Decimal;
+use serde::Serialize;
+use sqlx::postgres::PgRow;
+use sqlx::{PgPool, Row as _};
+use uuid::Uuid;
+
+use crate::notification::status::Status;
+use crate::tenant::TenantId;
+
+/// A notification as people and scripts see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct NotificationView {
+    /// Its id.
+    pub notification: Uuid,
+    /// The producer's id of the job.
+    pub id: String,
+    /// The tenant's code.
+    pub tenant: String,
+    /// The job's kind.
+    pub kind: String,
+    /// Where it stands.
+    pub status: String,
+    /// Why it was not sent, or failed.
+    pub reason: Option<String>,
+    /// The recipient, E.164; null once erased.
+    pub to: Option<String>,
+    /// The message's language.
+    pub language: String,
+    /// The template's name at Meta.
+    pub template: Option<String>,
+    /// The message as sent; null before, and once erased.
+    pub text: Option<String>,
+    /// Meta's id of the message.
+    pub wamid: Option<String>,
+    /// What it costs, six decimals.
+    pub price: Option<String>,
+    /// The currency of the price.
+    pub currency: Option<String>,
+    /// Its attempts, oldest first; left out in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<Vec<AttemptView>>,
+    /// When it was admitted.
+    pub created_at: DateTime<Utc>,
+    /// When Meta took it on.
+    pub accepted_at: Option<DateTime<Utc>>,
+    /// When Meta sent it.
+    pub sent_at: Option<DateTime<Utc>>,
+    /// When it arrived.
+    pub delivered_at: Option<DateTime<Utc>>,
+    /// When it was read.
+    pub read_at: Option<DateTime<Utc>>,
+    /// When it failed.
+    pub failed_at: Option<DateTime<Utc>>,
+    /// When its next attempt, or its resolution, is due.
+    pub due_at: Option<DateTime<Utc>>,
+}
+
+/// One HTTP try.
+#[derive(Debug, Clone, Serialize)]
+pub struct AttemptView {
+    /// From 1.
+    pub number: i16,
+    /// When the request began.
+    pub started_at: DateTime<Utc>,
+    /// When its answer was read; null while it is under way.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// How it ended; null while it is under way.
+    pub outcome: Option<String>,
+    /// Meta's `error.code`.
+    pub error_code: Option<i32>,
+    /// What was wrong.
+    pub error: Option<String>,
+}
+
+/// Which notifications to list.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only of this tenant.
+    pub tenant: Option<TenantId>,
+    /// Only with this status.
+    pub status: Option<Status>,
+    /// At most so many.
+    pub limit: Option<i64>,
+}
+
+macro_rules! select_view {
+    ($rest:literal) => {
+        concat!(
+            "select n.notification_id, n.job_id, t.code, n.kind, n.status, n.reason, n.recipient, n.language, \
+                    n.template, n.message, n.wamid, n.price, n.currency, n.created_at, n.accepted_at, n.sent_at, \
+                    n.delivered_at, n.read_at, n.failed_at, n.due_at, n.attempt, n.attempt_started_at \
+             from notification n join tenant t using (tenant_id) ",
+            $rest
+        )
+    };
+}
+
+/// Finds a notification by the producer's id, with its attempts.
+pub async fn find(pool: &PgPool, tenant: TenantId, job_id: &str) -> Result<Option<NotificationView>, sqlx::Error> {
+    let row = sqlx::query(select_view!(
+        "join notification_key k on k.tenant_id = n.tenant_id and k.notification_id = n.notification_id \
+         where k.tenant_id = $1 and k.job_id = $2"
+    ))
+    .bind(tenant)
+    .bind(job_id)
+    .fetch_optional(pool)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let mut view = read_view(&row)?;
+    let ended = sqlx::query(
+        "select number, started_at, finished_at, outcome, error_code, error from attempt \
+         where tenant_id = $1 and notification_id = $2 order by number",
+    )
+    .bind(tenant)
+    .bind(view.notification)
+    .fetch_all(pool)
+    .await?;
+    let mut attempts = ended.iter().map(read_attempt).collect::<Result<Vec<_>, _>>()?;
+    let number: i16 = row.try_get("attempt")?;
+    if let Some(started_at) = row.try_get("attempt_started_at")?
+        && attempts.last().is_none_or(|attempt: &AttemptView| attempt.number < number)
+    {
+        attempts.push(AttemptView { number, started_at, finished_at: None, outcome: None, error_code: None, error: None });
+    }
+    view.attempts = Some(attempts);
+    Ok(Some(view))
+}
+
+/// Lists notifications, newest first, as a stream.
+pub fn list<'a>(pool: &'a PgPool, filter: &Filter) -> impl Stream<Item = Result<NotificationView, sqlx::Error>> + use<'a> {
+    sqlx::query(select_view!(
+        "where ($1::uuid is null or n.tenant_id = $1) and ($2::text is null or n.status = $2) \
+         order by n.notification_id desc limit $3"
+    ))
+    .bind(filter.tenant)
+    .bind(filter.status.map(Status::as_str))
+    .bind(filter.limit)
+    .fetch(pool)
+    .map(|row| row.and_then(|row| read_view(&row)))
+}
+
+fn read_view(row: &PgRow) -> Result<NotificationView, sqlx::Error> {
+    let price: Option<Decimal> = row.try_get("price")?;
+    Ok(NotificationView {
+        notification: row.try_get("notification_id")?,
+        id: row.try_get("job_id")?,
+        tenant: row.try_get("code")?,
+        kind: row.try_get("kind")?,
+        status: row.try_get("status")?,
+        reason: row.try_get("reason")?,
+        to: row.try_get("recipient")?,
+        language: row.try_get("language")?,
+        template: row.try_get("template")?,
+        text: row.try_get("message")?,
+        wamid: row.try_get("wamid")?,
+        price: price.map(crate::credit::amount::format),
+        currency: row.try_get("currency")?,
+        attempts: None,
+        created_at: row.try_get("created_at")?,
+        accepted_at: row.try_get("accepted_at")?,
+        sent_at: row.try_get("sent_at")?,
+        delivered_at: row.try_get("delivered_at")?,
+        read_at: row.try_get("read_at")?,
+        failed_at: row.try_get("failed_at")?,
+        due_at: row.try_get("due_at")?,
+    })
+}
+
+fn read_attempt(row: &PgRow) -> Result<AttemptView, sqlx::Error> {
+    Ok(AttemptView {
+        number: row.try_get("number")?,
+        started_at: row.try_get("started_at")?,
+        finished_at: row.try_get("finished_at")?,
+        outcome: row.try_get("outcome")?,
+        error_code: row.try_get("error_code")?,
+        error: row.try_get("error")?,
+    })
+}

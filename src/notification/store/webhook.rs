@@ -1,0 +1,69 @@
+//! Stored webhook bodies.
+
+use chrono::Utc;
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
+
+use crate::notification::record::NotificationId;
+use crate::tenant::TenantId;
+
+/// Stores a body before Meta gets its 200.
+pub async fn insert(executor: impl PgExecutor<'_>, body: &[u8]) -> Result<(), sqlx::Error> {
+    sqlx::query("insert into webhook_event (webhook_event_id, received_at, body) values ($1, $2, $3)")
+        .bind(Uuid::now_v7())
+        .bind(Utc::now())
+        .bind(body)
+        .execute(executor)
+        .await?;
+    Ok(())
+}
+
+/// Claims bodies that were not applied yet, oldest first, for this transaction.
+pub(crate) async fn claim(tx: &mut PgConnection, most: i64) -> Result<Vec<(Uuid, Vec<u8>)>, sqlx::Error> {
+    sqlx::query_as(
+        "select webhook_event_id, body from webhook_event where applied_at is null \
+         order by webhook_event_id limit $1 for update skip locked",
+    )
+    .bind(most)
+    .fetch_all(tx)
+    .await
+}
+
+/// Marks bodies as applied, or says why they never can be.
+pub(crate) async fn mark_applied(
+    tx: &mut PgConnection,
+    applied: &[(Uuid, Option<String>)],
+) -> Result<(), sqlx::Error> {
+    let (ids, errors): (Vec<Uuid>, Vec<Option<&str>>) =
+        applied.iter().map(|(id, error)| (*id, error.as_deref())).unzip();
+    sqlx::query(
+        "update webhook_event w set applied_at = now(), error = a.error \
+         from unnest($1::uuid[], $2::text[]) as a (webhook_event_id, error) \
+         where w.webhook_event_id = a.webhook_event_id",
+    )
+    .bind(ids)
+    .bind(errors)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Finds a notification by Meta's id of its message, among the sender's of the last 40 days.
+///
+/// Only events without our echoed data need it (Meta echoes it always), so it has no index of its own.
+pub(crate) async fn find_by_wamid(
+    tx: &mut PgConnection,
+    phone_number_id: &str,
+    wamid: &str,
+) -> Result<Option<(TenantId, NotificationId)>, sqlx::Error> {
+    sqlx::query_as(
+        "select n.tenant_id, n.notification_id from whatsapp_configuration c \
+         join notification n on n.tenant_id = c.tenant_id \
+         where c.phone_number_id = $1 and n.notification_id >= uuid_floor(now() - interval '40 days') \
+           and n.wamid = $2 limit 1",
+    )
+    .bind(phone_number_id)
+    .bind(wamid)
+    .fetch_optional(tx)
+    .await
+}

@@ -1,0 +1,256 @@
+//! Writing what was decided: rows, attempts, entries, balances, in one order.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::credit::ledger::EntryKind;
+use crate::notification::admit::{self, Fresh};
+use crate::notification::record::{Change, Movement, Record};
+use crate::tenant::TenantId;
+
+/// Collects one column of a batch.
+macro_rules! column {
+    ($rows:expr, $row:ident => $value:expr) => {
+        $rows.iter().map(|$row| $value).collect::<Vec<_>>()
+    };
+}
+
+/// Writes new notifications and changes, and what they mean for the money.
+///
+/// The accounts of all tenants concerned are locked. Returns the events to be told, in order.
+pub(crate) async fn write(
+    tx: &mut PgConnection,
+    fresh: &[Fresh<'_>],
+    changes: &[Change],
+    codes: &HashMap<TenantId, String>,
+    now: DateTime<Utc>,
+) -> Result<Vec<String>, sqlx::Error> {
+    if !fresh.is_empty() {
+        insert(tx, fresh).await?;
+    }
+    if !changes.is_empty() {
+        update(tx, changes).await?;
+        upsert_attempts(tx, changes).await?;
+    }
+    let all: Vec<&Change> = fresh.iter().map(|fresh| &fresh.change).chain(changes).collect();
+    insert_entries(tx, &all).await?;
+    update_accounts(tx, &all).await?;
+    Ok(all.into_iter().filter_map(|change| admit::told(change, codes, now)).collect())
+}
+
+async fn insert(tx: &mut PgConnection, fresh: &[Fresh<'_>]) -> Result<(), sqlx::Error> {
+    let rows: Vec<(&Record, &admit::Request)> =
+        fresh.iter().map(|fresh| (&fresh.change.record, fresh.request)).collect();
+    sqlx::query(
+        "insert into notification (tenant_id, notification_id, job_id, kind, category, status, reason, recipient, \
+             recipient_hash, language, data, price_id, price, currency, held, attempt, attempt_started_at, token, \
+             send_after, expires_at, due_at, seq, traceparent, created_at) \
+         select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], \
+             $8::text[], $9::bytea[], $10::text[], $11::text[], $12::bigint[], $13::numeric[], $14::text[], \
+             $15::bool[], $16::smallint[], $17::timestamptz[], $18::text[], $19::timestamptz[], $20::timestamptz[], \
+             $21::timestamptz[], $22::int[], $23::text[], $24::timestamptz[])",
+    )
+    .bind(column!(rows, row => row.0.tenant_id))
+    .bind(column!(rows, row => row.0.notification_id))
+    .bind(column!(rows, row => row.0.job_id.as_str()))
+    .bind(column!(rows, row => row.1.job.kind().as_str()))
+    .bind(column!(rows, row => row.1.category.as_str()))
+    .bind(column!(rows, row => row.0.status.as_str()))
+    .bind(column!(rows, row => row.0.reason.as_deref()))
+    .bind(column!(rows, row => row.1.recipient.as_ref().map_or(row.1.job.to.as_str(), |number| number.as_str())))
+    .bind(column!(rows, row => row.1.recipient_hash.as_ref().map(<[u8; 16]>::as_slice)))
+    .bind(column!(rows, row => row.1.language.as_str()))
+    .bind(column!(rows, row => {
+        serde_json::to_string(&row.1.job.data).expect("data holds only strings, integers and moments")
+    }))
+    .bind(column!(rows, row => row.0.price_id))
+    .bind(column!(rows, row => row.0.price))
+    .bind(column!(rows, row => row.0.currency.as_deref()))
+    .bind(column!(rows, row => row.0.held))
+    .bind(column!(rows, row => row.0.attempt))
+    .bind(column!(rows, row => row.0.attempt_started_at))
+    .bind(column!(rows, row => row.0.token.as_str()))
+    .bind(column!(rows, row => row.1.job.send_after.map(|moment| moment.to_utc())))
+    .bind(column!(rows, row => row.0.expires_at))
+    .bind(column!(rows, row => row.0.due_at))
+    .bind(column!(rows, row => row.0.seq))
+    .bind(column!(rows, row => row.1.job.traceparent.as_deref()))
+    .bind(column!(rows, row => row.1.started_at))
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn update(tx: &mut PgConnection, changes: &[Change]) -> Result<(), sqlx::Error> {
+    let rows: Vec<&Record> = changes.iter().map(|change| &change.record).collect();
+    let ids = column!(rows, row => row.notification_id);
+    let (first, last) = (ids.iter().min().copied(), ids.iter().max().copied());
+    let done = sqlx::query(
+        "update notification n set status = c.status, reason = c.reason, price_id = c.price_id, price = c.price, \
+             currency = c.currency, held = c.held, posted = c.posted, refunded = c.refunded, attempt = c.attempt, \
+             attempt_started_at = c.attempt_started_at, attempts_counted = c.attempts_counted, token = c.token, \
+             due_at = c.due_at, seq = c.seq, wamid = c.wamid, template = c.template, message = c.message, \
+             billed_type = c.billed_type, billed_category = c.billed_category, accepted_at = c.accepted_at, \
+             sent_at = c.sent_at, delivered_at = c.delivered_at, read_at = c.read_at, failed_at = c.failed_at, \
+             unknown_at = c.unknown_at \
+         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::numeric[], $7::text[], \
+             $8::bool[], $9::bool[], $10::bool[], $11::smallint[], $12::timestamptz[], $13::smallint[], $14::text[], \
+             $15::timestamptz[], $16::int[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], \
+             $22::timestamptz[], $23::timestamptz[], $24::timestamptz[], $25::timestamptz[], $26::timestamptz[], \
+             $27::timestamptz[]) \
+             as c (tenant_id, notification_id, status, reason, price_id, price, currency, held, posted, refunded, \
+             attempt, attempt_started_at, attempts_counted, token, due_at, seq, wamid, template, message, \
+             billed_type, billed_category, accepted_at, sent_at, delivered_at, read_at, failed_at, unknown_at) \
+         where n.tenant_id = c.tenant_id and n.notification_id = c.notification_id \
+           and n.notification_id between $28 and $29",
+    )
+    .bind(column!(rows, row => row.tenant_id))
+    .bind(ids)
+    .bind(column!(rows, row => row.status.as_str()))
+    .bind(column!(rows, row => row.reason.as_deref()))
+    .bind(column!(rows, row => row.price_id))
+    .bind(column!(rows, row => row.price))
+    .bind(column!(rows, row => row.currency.as_deref()))
+    .bind(column!(rows, row => row.held))
+    .bind(column!(rows, row => row.posted))
+    .bind(column!(rows, row => row.refunded))
+    .bind(column!(rows, row => row.attempt))
+    .bind(column!(rows, row => row.attempt_started_at))
+    .bind(column!(rows, row => row.attempts_counted))
+    .bind(column!(rows, row => row.token.as_str()))
+    .bind(column!(rows, row => row.due_at))
+    .bind(column!(rows, row => row.seq))
+    .bind(column!(rows, row => row.wamid.as_deref()))
+    .bind(column!(rows, row => row.template.as_deref()))
+    .bind(column!(rows, row => row.message.as_deref()))
+    .bind(column!(rows, row => row.billed_type.as_deref()))
+    .bind(column!(rows, row => row.billed_category.as_deref()))
+    .bind(column!(rows, row => row.accepted_at))
+    .bind(column!(rows, row => row.sent_at))
+    .bind(column!(rows, row => row.delivered_at))
+    .bind(column!(rows, row => row.read_at))
+    .bind(column!(rows, row => row.failed_at))
+    .bind(column!(rows, row => row.unknown_at))
+    .bind(first)
+    .bind(last)
+    .execute(tx)
+    .await?;
+    // The accounts are locked and the rows were read under that lock, so every one of them is still there.
+    if done.rows_affected() != changes.len() as u64 {
+        return Err(sqlx::Error::RowNotFound);
+    }
+    Ok(())
+}
+
+/// An attempt's row is written when it ends; a late answer completes what a takeover wrote.
+async fn upsert_attempts(tx: &mut PgConnection, changes: &[Change]) -> Result<(), sqlx::Error> {
+    let rows: Vec<_> =
+        changes.iter().filter_map(|change| change.attempt.as_ref().map(|attempt| (&change.record, attempt))).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into attempt (tenant_id, notification_id, number, started_at, finished_at, outcome, error_code, \
+             error, wamid) \
+         select * from unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::timestamptz[], $5::timestamptz[], \
+             $6::text[], $7::int[], $8::text[], $9::text[]) \
+         on conflict (tenant_id, notification_id, number) do update \
+         set finished_at = excluded.finished_at, outcome = excluded.outcome, error_code = excluded.error_code, \
+             error = excluded.error, wamid = excluded.wamid",
+    )
+    .bind(column!(rows, row => row.0.tenant_id))
+    .bind(column!(rows, row => row.0.notification_id))
+    .bind(column!(rows, row => row.1.number))
+    .bind(column!(rows, row => row.1.started_at))
+    .bind(column!(rows, row => row.1.finished_at))
+    .bind(column!(rows, row => row.1.end.outcome))
+    .bind(column!(rows, row => row.1.end.error_code))
+    .bind(column!(rows, row => row.1.end.error.as_deref()))
+    .bind(column!(rows, row => row.1.end.wamid.as_deref()))
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// One entry for each transfer that is final: posts and refunds. Reservations are provable from the open rows.
+async fn insert_entries(tx: &mut PgConnection, changes: &[&Change]) -> Result<(), sqlx::Error> {
+    let rows: Vec<(&Record, EntryKind)> = changes
+        .iter()
+        .filter_map(|change| match change.movement {
+            Some(Movement::Post) => Some((&change.record, EntryKind::Post)),
+            Some(Movement::Refund) => Some((&change.record, EntryKind::Refund)),
+            Some(Movement::Reserve | Movement::Void) | None => None,
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into ledger_entry (tenant_id, ledger_entry_id, kind, debit_account, credit_account, amount, \
+             currency, notification_id, attempt, price_id) \
+         select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::numeric[], $7::text[], \
+             $8::uuid[], $9::smallint[], $10::bigint[])",
+    )
+    .bind(column!(rows, row => row.0.tenant_id))
+    .bind(column!(rows, _row => Uuid::now_v7()))
+    .bind(column!(rows, row => row.1.as_str()))
+    .bind(column!(rows, row => row.1.accounts().0.as_str()))
+    .bind(column!(rows, row => row.1.accounts().1.as_str()))
+    .bind(column!(rows, row => row.0.price.unwrap_or_default()))
+    .bind(column!(rows, row => row.0.currency.as_deref()))
+    .bind(column!(rows, row => row.0.notification_id))
+    .bind(column!(rows, row => row.0.attempt))
+    .bind(column!(rows, row => row.0.price_id))
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// What a batch does to one tenant's balances.
+#[derive(Default)]
+struct Delta {
+    available: Decimal,
+    reserved: Decimal,
+    spent: Decimal,
+}
+
+/// One update per tenant, whatever the number of notifications.
+async fn update_accounts(tx: &mut PgConnection, changes: &[&Change]) -> Result<(), sqlx::Error> {
+    let mut deltas: HashMap<TenantId, Delta> = HashMap::new();
+    for change in changes {
+        let Some(movement) = change.movement else { continue };
+        let price = change.record.price.unwrap_or_default();
+        let delta = deltas.entry(change.record.tenant_id).or_default();
+        let (available, reserved, spent) = match movement {
+            Movement::Reserve => (-price, price, Decimal::ZERO),
+            Movement::Post => (Decimal::ZERO, -price, price),
+            Movement::Void => (price, -price, Decimal::ZERO),
+            Movement::Refund => (price, Decimal::ZERO, -price),
+        };
+        delta.available += available;
+        delta.reserved += reserved;
+        delta.spent += spent;
+    }
+    if deltas.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<(TenantId, Delta)> = deltas.into_iter().collect();
+    sqlx::query(
+        "update account a set available = a.available + d.available, reserved = a.reserved + d.reserved, \
+             spent = a.spent + d.spent \
+         from unnest($1::uuid[], $2::numeric[], $3::numeric[], $4::numeric[]) \
+             as d (tenant_id, available, reserved, spent) \
+         where a.tenant_id = d.tenant_id",
+    )
+    .bind(column!(rows, row => row.0))
+    .bind(column!(rows, row => row.1.available))
+    .bind(column!(rows, row => row.1.reserved))
+    .bind(column!(rows, row => row.1.spent))
+    .execute(tx)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,2 @@
+//! Appointments as eHospital reports them: what reminders are planned from.
+pub mod store;

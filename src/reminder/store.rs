@@ -1,0 +1,32 @@
+//! The SQL of appointments.
+
+use kmsnotif_jobs::{Data, Job};
+use sqlx::PgPool;
+
+use crate::tenant::TenantId;
+
+/// Keeps an appointment's latest version; says whether this one was newer.
+///
+/// Deduplicated by (tenant, appointment, version): running twice, or in any order, ends the same.
+pub async fn record_appointment(pool: &PgPool, tenant: TenantId, job: &Job) -> Result<bool, sqlx::Error> {
+    let Data::AppointmentChanged(appointment) = &job.data else { return Ok(false) };
+    let done = sqlx::query(
+        "insert into appointment (tenant_id, appointment_id, version, status, scheduled_at, recipient, language, data) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8) \
+         on conflict (tenant_id, appointment_id) do update \
+         set version = excluded.version, status = excluded.status, scheduled_at = excluded.scheduled_at, \
+             recipient = excluded.recipient, language = excluded.language, data = excluded.data, updated_at = now() \
+         where appointment.version < excluded.version",
+    )
+    .bind(tenant)
+    .bind(&appointment.appointment_id)
+    .bind(appointment.version)
+    .bind(appointment.status.as_str())
+    .bind(appointment.scheduled_at)
+    .bind(&job.to)
+    .bind(job.language.map(kmsnotif_jobs::Language::as_str))
+    .bind(serde_json::to_string(&job.data).expect("data holds only strings, integers and moments"))
+    .execute(pool)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
