@@ -102,7 +102,10 @@ impl std::fmt::Display for Language {
 impl std::str::FromStr for Language {
     type Err = UnknownLanguage;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Language::ALL.into_iter().find(|language| language.as_str() == text).ok_or_else(|| UnknownLanguage(text.to_owned()))
+        Language::ALL
+            .into_iter()
+            .find(|language| language.as_str() == text)
+            .ok_or_else(|| UnknownLanguage(text.to_owned()))
     }
 }
 
