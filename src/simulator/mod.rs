@@ -17,6 +17,7 @@ mod screen;
 mod send;
 mod state;
 mod status;
+mod submission;
 mod template;
 mod template_api;
 #[cfg(test)]

@@ -24,13 +24,13 @@ impl Receiver {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let url = url_of(listener.local_addr().unwrap()).unwrap();
         let receiver = self.clone();
-        let router =
-            Router::new().route("/", post(move |headers: HeaderMap, body: Bytes| receiver.clone().take(headers, body)));
+        let router = Router::new()
+            .route("/", post(move |headers: HeaderMap, body: Bytes| std::future::ready(receiver.take(headers, body))));
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         url
     }
 
-    async fn take(self, headers: HeaderMap, body: Bytes) -> StatusCode {
+    fn take(&self, headers: HeaderMap, body: Bytes) -> StatusCode {
         if headers["x-hub-signature-256"].to_str().unwrap() != signature(b"secret", &body) {
             return StatusCode::UNAUTHORIZED;
         }
@@ -369,7 +369,14 @@ async fn the_phone_shows_messages_escaped_and_takes_an_answer() {
     assert!(text("").await.contains("/phone/6281234567890"));
     assert!(text("phone/6281234567890/chat").await.contains("Halo &lt;script&gt;"));
     assert!(text("faults").await.contains("9001"));
-    let form = bench.client.post(bench.at("phone/6281234567890")).form(&[("text", "STOP")]).send().await.unwrap();
+    let form = bench
+        .client
+        .post(bench.at("phone/6281234567890"))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body("text=STOP")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(form.status(), 200, "it leads back to the phone");
     bench.simulator.pause_webhooks();
     bench.simulator.deliver_now().await;
@@ -407,4 +414,21 @@ async fn an_end_does_not_wait_for_silent_requests() {
     simulator.stop().await;
     assert!(silent.await.unwrap());
     assert!(reqwest::Client::new().get(simulator.url().clone()).send().await.is_err());
+}
+
+#[tokio::test]
+async fn serving_ends_when_told() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    serve(listener, Options::default(), std::future::ready(())).await.unwrap();
+    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn an_outage_meets_every_number() {
+    let bench = Bench::start(|_| ()).await;
+    bench.simulator.set_outage(Some(Effect::Refuse(Answer::Html(503), Times::Always)));
+    assert_eq!(bench.outcome("+6281234567890").await, (503, None));
+    bench.simulator.set_outage(None);
+    assert_eq!(bench.outcome("+6281234567890").await, (200, None));
 }
