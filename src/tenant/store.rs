@@ -3,8 +3,8 @@
 //! A tenant is born with its account, so the two rows are written here in one transaction.
 //! Locks: the account's row before the tenant's, as everywhere.
 
-use futures::stream::{Stream, StreamExt as _};
 use chrono_tz::Tz;
+use futures::stream::{Stream, StreamExt as _};
 use kmsnotif_jobs::{Kind, Language};
 use rust_decimal::Decimal;
 use sqlx::error::DatabaseError;
