@@ -39,7 +39,9 @@ pub async fn connect(config: &DatabaseConfig, command: &str) -> anyhow::Result<P
 /// One connection for migrations, past a PgBouncer.
 pub(super) async fn connect_to_migrate(config: &DatabaseConfig) -> anyhow::Result<PgConnection> {
     let url = config.migrate_url();
-    connect_one(url, &options(url, "migrate")?).await
+    let mut connection = connect_one(url, &options(url, "migrate")?).await?;
+    store::silence_notices(&mut connection).await?;
+    Ok(connection)
 }
 
 fn options(url: &Secret, command: &str) -> anyhow::Result<PgConnectOptions> {
@@ -100,8 +102,10 @@ pub fn explain(error: &anyhow::Error) -> String {
 }
 
 fn explain_database(database: &dyn DatabaseError, said: &str) -> String {
+    let code = database.code();
+    let database = database.message();
     // https://www.postgresql.org/docs/current/errcodes-appendix.html
-    match database.code().as_deref() {
+    match code.as_deref() {
         Some("42P01" | "42703" | "42883") => {
             format!("the database does not have the tables of this version ({database}): run `kmsnotif migrate` first")
         }

@@ -86,7 +86,7 @@ pub(super) async fn run(args: Args, global: Global) -> anyhow::Result<()> {
         let refused = check(source.reader()?)?;
         if refused > 0 {
             bail!(
-                "{refused} lines are no jobs, nothing was enqueued: correct them, or enqueue the others with --keep-going"
+                "nothing was enqueued, for lines are no jobs ({refused}): correct them, or enqueue the others with --keep-going"
             );
         }
     }
@@ -126,7 +126,9 @@ pub(super) async fn run(args: Args, global: Global) -> anyhow::Result<()> {
     match refused {
         0 => Ok(()),
         refused => {
-            bail!("{refused} lines are no jobs and were left out, {enqueued} jobs were enqueued: correct those lines")
+            bail!(
+                "lines that are no jobs were left out ({refused}), the others were enqueued ({enqueued}): correct those lines"
+            )
         }
     }
 }

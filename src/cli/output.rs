@@ -119,7 +119,7 @@ fn mark(error: io::Error) -> io::Error {
 
 /// Whether the error only says that the reader of stdout left.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let own = |cause: &io::Error| cause.get_ref().is_some_and(|inner| inner.is::<ClosedPipe>());
+    let own = |cause: &io::Error| cause.get_ref().and_then(|inner| inner.downcast_ref::<ClosedPipe>()).is_some();
     error.downcast_ref::<io::Error>().is_some_and(own)
 }
 
