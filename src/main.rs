@@ -1,2 +1,5 @@
-//! Entry point of the one binary.
-fn main() {}
+//! Entry point of the one binary: everything is in [`kmsnotif::cli`].
+
+fn main() -> std::process::ExitCode {
+    kmsnotif::cli::main()
+}

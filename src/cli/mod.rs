@@ -1,1 +1,138 @@
-//! Filled by the capability of this name.
+//! The commands of the one binary: this enum, the Procfile and docs/ARCHITECTURE.md are views of one truth.
+//!
+//! One file per group of commands. stdout carries only the answer ([`output`]); logs, questions and errors go to
+//! stderr. An error is one sentence with its remedy and exit code 1; wrong usage is exit code 2, by clap.
+
+use std::future::Future;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+use crate::config::{DatabaseConfig, LogConfig, environment};
+use crate::telemetry;
+
+mod confirm;
+mod credit;
+pub mod database;
+mod enqueue;
+mod migrate;
+pub mod output;
+mod price;
+mod purchase;
+mod store;
+mod tenant;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use confirm::confirm;
+pub use database::connect;
+pub use output::Output;
+
+/// WhatsApp notifications of Ksatria eHospital: credit, jobs, messages and what became of them.
+#[derive(Debug, Parser)]
+#[command(name = "kmsnotif", version, max_term_width = 100)]
+#[command(after_help = "Example:\n  kmsnotif migrate && kmsnotif tenant list --json")]
+pub struct Cli {
+    /// Which command.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What all commands take.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Global {
+    /// Answer in JSON: one object, or one a line.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Do not ask before what cannot be undone.
+    #[arg(long, short, global = true)]
+    pub yes: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bring the database to this version and create the months ahead.
+    Migrate(migrate::Args),
+    /// Put jobs into Redis, one JSON object a line.
+    Enqueue(enqueue::Args),
+    /// Hospitals and clinics, and what they send with.
+    #[command(subcommand)]
+    Tenant(tenant::Command),
+    /// What a notification costs, from which date on.
+    #[command(subcommand)]
+    Price(price::Command),
+    /// What tenants can spend, and every transfer.
+    #[command(subcommand)]
+    Credit(credit::Command),
+    /// Orders of credit.
+    #[command(subcommand)]
+    Purchase(purchase::Command),
+}
+
+impl Command {
+    /// The first word of the command, as the database sees it in `application_name`.
+    fn name(&self) -> &'static str {
+        match self {
+            Command::Migrate(_) => "migrate",
+            Command::Enqueue(_) => "enqueue",
+            Command::Tenant(_) => "tenant",
+            Command::Price(_) => "price",
+            Command::Credit(_) => "credit",
+            Command::Purchase(_) => "purchase",
+        }
+    }
+
+    async fn run(self, global: Global) -> anyhow::Result<()> {
+        let name = self.name();
+        match self {
+            Command::Migrate(args) => migrate::run(args, global).await,
+            Command::Enqueue(args) => enqueue::run(args, global).await,
+            Command::Tenant(command) => tenant::run(command, global, &pool(name).await?).await,
+            Command::Price(command) => price::run(command, global, &pool(name).await?).await,
+            Command::Credit(command) => credit::run(command, global, &pool(name).await?).await,
+            Command::Purchase(command) => purchase::run(command, global, &pool(name).await?).await,
+        }
+    }
+}
+
+/// Connects with `DATABASE_URL` and refuses a database that is not migrated.
+async fn pool(command: &str) -> anyhow::Result<sqlx::PgPool> {
+    let pool = connect(&DatabaseConfig::from_env(&environment)?, command).await?;
+    database::check_migrated(&pool).await?;
+    Ok(pool)
+}
+
+/// Who types, as ledger and prices record it: the name at the operating system.
+fn actor() -> String {
+    let user = environment("USER").or_else(|| environment("LOGNAME")).filter(|name| !name.is_empty());
+    format!("cli:{}", user.as_deref().unwrap_or("unknown"))
+}
+
+/// Runs the command that the arguments name, to its exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Fails only when it was done before, which is as good.
+    let _done_before = rustls::crypto::ring::default_provider().install_default();
+    match start(cli.command.run(cli.global)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // stderr may be closed; there is nobody left to tell then.
+            let _nobody_listens = writeln!(std::io::stderr(), "error: {}", database::explain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    telemetry::init(&LogConfig::from_env(&environment)?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    runtime.block_on(command)
+}

@@ -25,7 +25,7 @@ pub struct NewTenant {
     pub time_zone: Tz,
     /// See [`super::Tenant::language`].
     pub language: Language,
-    /// Settings that have a default.
+    /// Settings that have a default; a name, country, zone or language among them overrides those above.
     pub settings: TenantChange,
 }
 

@@ -20,7 +20,7 @@ pub mod phone;
 mod row;
 pub mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use change::{ConfigurationChange, NewTenant, TenantChange};
 pub use country::{CountryCode, UnknownCountry};

@@ -115,6 +115,10 @@ fn read(text: &str, country: CountryCode) -> Result<PhoneNumber, PhoneError> {
     if let Some(wrong) = text.chars().find(|c| !c.is_ascii_digit() && !"+ -.()/\u{a0}\u{2011}".contains(*c)) {
         return Err(PhoneError::Character(wrong));
     }
+    // The library drops everything before a plus, and all but the last of several.
+    if text.rfind('+').is_some_and(|place| text[..place].contains(|c: char| c == '+' || c.is_ascii_digit())) {
+        return Err(PhoneError::Character('+'));
+    }
     let region = Region::from_code(country.as_str()).ok();
     PHONE_NUMBER_UTIL.parse(text, region).map_err(|_| PhoneError::Invalid(country))
 }
@@ -123,4 +127,105 @@ fn read(text: &str, country: CountryCode) -> Result<PhoneNumber, PhoneError> {
 fn format(number: &PhoneNumber) -> Option<E164> {
     let zeros = if number.italian_leading_zero() { number.number_of_leading_zeros().max(1) as usize } else { 0 };
     E164::from_stored(&format!("+{}{:0<zeros$}{}", number.country_code, "", number.national_number))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id() -> CountryCode {
+        "ID".parse().unwrap()
+    }
+
+    fn read(text: &str, of: &str) -> Result<String, PhoneError> {
+        parse(text, of.parse().unwrap()).map(|phone| phone.as_str().to_owned())
+    }
+
+    #[test]
+    fn numbers_are_read_as_people_write_them() {
+        for text in ["+6281234567890", "081234567890", "0812-3456-7890", "(+62) 812 3456 7890", "6281234567890"] {
+            assert_eq!(read(text, "ID").as_deref(), Ok("+6281234567890"), "{text}");
+        }
+        assert!(read("0062 81234567890", "ID").is_err(), "00 is no way out of Indonesia");
+        assert_eq!(read("06 12 34 56 78", "FR").unwrap(), "+33612345678");
+        assert_eq!(read("+6591234567", "ID").unwrap(), "+6591234567");
+        // A fixed line of Italy keeps its zero abroad.
+        assert_eq!(read("06 698 12345", "IT").unwrap(), "+390669812345");
+    }
+
+    #[test]
+    fn what_is_no_number_is_refused() {
+        assert_eq!(read("  ", "ID"), Err(PhoneError::Empty));
+        assert_eq!(read("0800-FLOWERS", "ID"), Err(PhoneError::Character('F')));
+        assert_eq!(read("+628123456789٠", "ID"), Err(PhoneError::Character('٠')));
+        assert_eq!(read(&"1".repeat(1_000), "ID"), Err(PhoneError::TooLong));
+        for text in [
+            "12",
+            "+",
+            "++6281234567890",
+            "+62",
+            "+629999999999999",
+            "+999123456789",
+            "0812345678901234567",
+            "081234567890;ext=5",
+        ] {
+            assert!(read(text, "ID").is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_country_is_that_of_the_numbering_plan() {
+        let of = |text: &str| country(&parse(text, id()).unwrap()).map(|code| code.to_string());
+        assert_eq!(of("+6281234567890").as_deref(), Some("ID"));
+        assert_eq!(of("+33612345678").as_deref(), Some("FR"));
+        // Canada and the United States share a country code.
+        assert_eq!(of("+14165550123").as_deref(), Some("CA"));
+        assert_eq!(of("+12125550123").as_deref(), Some("US"));
+    }
+
+    #[test]
+    fn a_sender_of_metas_test_range_is_accepted() {
+        assert_eq!(parse_sender("+1 555 078 3881", id()).unwrap().as_str(), "+15550783881");
+        assert_eq!(parse_sender("+62215550101", id()).unwrap().as_str(), "+62215550101");
+        assert!(parse_sender("+62 12", id()).is_err());
+    }
+
+    #[test]
+    fn logs_show_a_masked_number() {
+        let phone = parse("+6281234567890", id()).unwrap();
+        assert_eq!(format!("{phone} {phone:?}"), "+62*****890 +62*****890");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_and_reading_again_changes_nothing(text in "[-+() 0-9]{0,20}|\\PC{0,50}") {
+            if let Ok(phone) = parse(&text, id()) {
+                prop_assert_eq!(E164::from_stored(phone.as_str()), Some(phone));
+                prop_assert_eq!(parse(phone.as_str(), id()), Ok(phone));
+            }
+        }
+    }
+
+    #[test]
+    #[ignore = "measures: cargo test --release --lib phone -- --ignored --nocapture"]
+    fn reading_takes_microseconds() {
+        let country_code = id();
+        for text in ["+6281234567890", "081234567890"] {
+            parse(text, country_code).unwrap();
+            let start = std::time::Instant::now();
+            for _ in 0..20_000 {
+                let phone = parse(std::hint::black_box(text), country_code).unwrap();
+                std::hint::black_box(phone);
+            }
+            let (parsed, start) = (start.elapsed() / 20_000, std::time::Instant::now());
+            let phone = parse(text, country_code).unwrap();
+            for _ in 0..20_000 {
+                std::hint::black_box(country(std::hint::black_box(&phone)));
+            }
+            tracing::info!(?parsed, country = ?start.elapsed() / 20_000, "phone");
+            assert!(parsed.as_micros() < 50, "{parsed:?}");
+        }
+    }
 }

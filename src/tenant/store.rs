@@ -1,10 +1,10 @@
 //! The SQL of tenants and their WhatsApp configuration.
 //!
 //! A tenant is born with its account, so the two rows are written here in one transaction.
-//! Locks: the account's row before the tenant's, as everywhere.
+//! Locks: the account's row, then the tenant's, then the configuration's (whose trigger touches the tenant).
 
-use futures::stream::{Stream, StreamExt as _};
 use chrono_tz::Tz;
+use futures::stream::{Stream, StreamExt as _};
 use kmsnotif_jobs::{Kind, Language};
 use rust_decimal::Decimal;
 use sqlx::error::DatabaseError;
@@ -59,6 +59,7 @@ pub async fn insert(pool: &PgPool, new: &NewTenant) -> Result<Tenant, TenantErro
         .bind(new.currency.code())
         .execute(&mut *tx)
         .await?;
+    // What was refused is refused above; here this only says whether any setting was named.
     if new.settings.check().is_ok() {
         write_settings(&mut tx, tenant_id, &new.settings).await?;
     }
@@ -288,9 +289,10 @@ pub async fn mark_blocked(
     detail: Option<&str>,
 ) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
-        "update whatsapp_configuration set blocked_at = now(), blocked_code = $2, blocked_detail = $3, \
+        "with locked as (select tenant_id from tenant where tenant_id = $1 for update) \
+         update whatsapp_configuration w set blocked_at = now(), blocked_code = $2, blocked_detail = $3, \
                 updated_at = now() \
-         where tenant_id = $1 and blocked_at is null and token_sealed = $4",
+         from locked where w.tenant_id = locked.tenant_id and w.blocked_at is null and w.token_sealed = $4",
     )
     .bind(id)
     .bind(code)
@@ -304,9 +306,10 @@ pub async fn mark_blocked(
 /// Frees a tenant's sender again; true if it was blocked.
 pub async fn clear_blocked(executor: impl PgExecutor<'_>, id: TenantId) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
-        "update whatsapp_configuration set blocked_at = null, blocked_code = null, blocked_detail = null, \
+        "with locked as (select tenant_id from tenant where tenant_id = $1 for update) \
+         update whatsapp_configuration w set blocked_at = null, blocked_code = null, blocked_detail = null, \
                 updated_at = now() \
-         where tenant_id = $1 and blocked_at is not null",
+         from locked where w.tenant_id = locked.tenant_id and w.blocked_at is not null",
     )
     .bind(id)
     .execute(executor)

@@ -1,1 +1,94 @@
 //! The ledger against a real database: nothing is lost, doubled or overdrawn.
+
+use futures::TryStreamExt as _;
+use futures::future::join_all;
+use proptest::prelude::*;
+use sqlx::PgPool;
+
+use super::*;
+use crate::tenant::tests::add;
+
+async fn drifts(pool: &PgPool) -> Vec<Drift> {
+    store::verify(pool, None).await.unwrap().iter().flat_map(Proof::drifts).collect()
+}
+
+#[sqlx::test]
+async fn concurrent_adjustments_cannot_overdraw(pool: PgPool) {
+    let tenant = add(&pool, "a").await.id;
+    store::adjust(&pool, tenant, Decimal::from(50), "a start", "test").await.unwrap();
+    let takers = join_all((0..8).map(|_| {
+        let pool = pool.clone();
+        tokio::spawn(async move { store::adjust(&pool, tenant, Decimal::from(-10), "a share", "test").await })
+    }));
+    let results: Vec<_> = takers.await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 5);
+    let refused = results.into_iter().find_map(Result::err).unwrap();
+    assert!(refused.to_string().starts_with("only 0.000000 IDR is available, and 10.000000 cannot"), "{refused}");
+    assert!(store::get_balance(&pool, tenant).await.unwrap().available.is_zero());
+    assert_eq!(drifts(&pool).await, []);
+}
+
+#[sqlx::test]
+async fn entries_are_listed_by_kind_and_time_and_never_change(pool: PgPool) {
+    let (one, other) = (add(&pool, "a").await.id, add(&pool, "b").await.id);
+    for (tenant, change) in [(one, 5), (one, -2), (other, 1)] {
+        store::adjust(&pool, tenant, Decimal::from(change), "test", "test").await.unwrap();
+    }
+    let list = async |filter: EntryFilter| store::list(&pool, one, &filter).try_collect::<Vec<_>>().await.unwrap();
+    let entries = list(EntryFilter::default()).await;
+    assert_eq!(entries.iter().map(|entry| entry.debit).collect::<Vec<_>>(), [Account::Adjusted, Account::Available]);
+    assert_eq!(list(EntryFilter { since: Some(entries[1].created_at), ..EntryFilter::default() }).await.len(), 1);
+    assert_eq!(list(EntryFilter { until: Some(entries[1].created_at), ..EntryFilter::default() }).await.len(), 1);
+    assert!(list(EntryFilter { kind: Some(EntryKind::Post), ..EntryFilter::default() }).await.is_empty());
+    for sql in ["update ledger_entry set amount = 1", "delete from ledger_entry", "truncate ledger_entry"] {
+        assert!(sqlx::query(sql).execute(&pool).await.is_err(), "{sql}");
+    }
+}
+
+#[sqlx::test]
+async fn verify_names_what_does_not_add_up(pool: PgPool) {
+    let tenant = add(&pool, "a").await.id;
+    store::adjust(&pool, tenant, Decimal::from(5), "test", "test").await.unwrap();
+    assert_eq!(drifts(&pool).await, []);
+    sqlx::query("update account set available = available - 2, reserved = reserved + 2").execute(&pool).await.unwrap();
+    let found: Vec<_> = drifts(&pool).await.iter().map(|drift| drift.figure).collect();
+    assert_eq!(found, ["available", "reserved"], "no notification holds it");
+    sqlx::query(
+        "insert into notification (tenant_id, notification_id, job_id, kind, category, status, language, price, \
+         currency, held, token, created_at) \
+         select tenant_id, $1, 'j', 'prescription_ready', 'utility', 'sending', 'id', 2, currency, true, 't', now() \
+         from account",
+    )
+    .bind(Uuid::now_v7())
+    .execute(&pool)
+    .await
+    .unwrap();
+    assert_eq!(drifts(&pool).await, []);
+    sqlx::query("update account set spent = spent - 1, adjusted = adjusted + 1").execute(&pool).await.unwrap();
+    assert_eq!(drifts(&pool).await.len(), 2);
+}
+
+#[sqlx::test]
+async fn a_reason_and_an_amount_are_required(pool: PgPool) {
+    let tenant = add(&pool, "a").await.id;
+    assert!(matches!(store::adjust(&pool, tenant, Decimal::ONE, " ", "test").await, Err(LedgerError::Reason)));
+    assert!(matches!(store::adjust(&pool, tenant, Decimal::ZERO, "x", "test").await, Err(LedgerError::Amount(_))));
+    let nobody = store::adjust(&pool, TenantId::generate(), Decimal::ONE, "x", "test").await;
+    assert!(matches!(nobody, Err(LedgerError::NoAccount(_))));
+}
+
+use store::EntryFilter;
+
+proptest! {
+    #[test]
+    fn any_transfers_sum_to_zero(transfers in proptest::collection::vec((0usize..4, 0i64..1_000_000_000_000), 0..200)) {
+        let mut sums = std::collections::HashMap::new();
+        for (kind, millionths) in transfers {
+            let (debit, credit) = EntryKind::ALL[kind].accounts();
+            let amount = Decimal::new(millionths, 6);
+            *sums.entry(debit).or_insert(Decimal::ZERO) -= amount;
+            *sums.entry(credit).or_insert(Decimal::ZERO) += amount;
+        }
+        prop_assert_eq!(sums.values().sum::<Decimal>(), Decimal::ZERO);
+    }
+}

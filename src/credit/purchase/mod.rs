@@ -81,6 +81,17 @@ pub fn parse_status(text: &str) -> Result<PurchaseStatus, UnknownSpelling> {
     })
 }
 
+/// What to do instead.
+fn remedy(status: PurchaseStatus) -> &'static str {
+    match status {
+        PurchaseStatus::Completed => "take credit back with `kmsnotif credit adjust`",
+        PurchaseStatus::Paid => "its credit is about to be granted, pay it again to complete it now",
+        PurchaseStatus::Pending | PurchaseStatus::Expired | PurchaseStatus::Cancelled => {
+            "order anew with `kmsnotif purchase create`"
+        }
+    }
+}
+
 /// Why a purchase was not created, paid or cancelled.
 #[derive(Debug, thiserror::Error)]
 pub enum PurchaseError {
@@ -97,7 +108,7 @@ pub enum PurchaseError {
     #[error("there is no purchase {0}: see `kmsnotif purchase list`")]
     NotFound(Uuid),
     /// Its end was another.
-    #[error("the purchase {id} is {} and can no longer be {asked}: create a new one", status_str(*status))]
+    #[error("the purchase {id} is {} and can no longer be {asked}: {}", status_str(*status), remedy(*status))]
     Closed {
         /// Which.
         id: Uuid,

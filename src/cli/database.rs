@@ -1,0 +1,120 @@
+//! The way to Postgres: one place that connects, knows the migrations, and turns errors into remedies.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use sqlx::error::DatabaseError;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection, PgPool};
+
+use super::store;
+use crate::config::{DatabaseConfig, address_without_password};
+use crate::secret::Secret;
+
+/// The migrations of this version.
+pub static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// How long a task waits for a free connection of the pool.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection is closed after so long: what a server keeps per connection stays bounded, failovers are noticed.
+const LIFETIME_MAX: Duration = Duration::from_mins(30);
+/// Before a command gives up on a server that does not even refuse.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A pool of connections, the first of which was tried.
+///
+/// The server sees `kmsnotif-<command>` as the application's name.
+pub async fn connect(config: &DatabaseConfig, command: &str) -> anyhow::Result<PgPool> {
+    let options = options(&config.url, command)?;
+    // The pool would retry a refused connection in silence until its time is over.
+    connect_one(&config.url, &options).await?.close().await.ok();
+    Ok(PgPoolOptions::new()
+        .max_connections(config.pool)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .max_lifetime(LIFETIME_MAX)
+        .connect_lazy_with(options))
+}
+
+/// One connection for migrations, past a PgBouncer.
+pub(super) async fn connect_to_migrate(config: &DatabaseConfig) -> anyhow::Result<PgConnection> {
+    let url = config.migrate_url();
+    let mut connection = connect_one(url, &options(url, "migrate")?).await?;
+    store::silence_notices(&mut connection).await?;
+    Ok(connection)
+}
+
+fn options(url: &Secret, command: &str) -> anyhow::Result<PgConnectOptions> {
+    // The parser's own words may quote the address with its password.
+    let Ok(options) = url.expose().parse::<PgConnectOptions>() else {
+        bail!("DATABASE_URL is no address of Postgres: write postgres://user:password@host:5432/database");
+    };
+    Ok(options.application_name(&format!("kmsnotif-{command}")))
+}
+
+async fn connect_one(url: &Secret, options: &PgConnectOptions) -> anyhow::Result<PgConnection> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => {
+            let address = address_without_password(url);
+            Err(error).with_context(|| format!("cannot connect to Postgres at {address}"))
+        }
+        Err(_) => bail!(
+            "Postgres at {} does not answer within {CONNECT_TIMEOUT:?}: check DATABASE_URL and the network",
+            address_without_password(url)
+        ),
+    }
+}
+
+/// Refuses a database that lacks migrations of this version; a newer one is accepted (a deploy is under way).
+pub async fn check_migrated(pool: &PgPool) -> anyhow::Result<()> {
+    let wanted = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
+    if store::get_version(pool).await? < wanted {
+        bail!("the database is older than this program: run `kmsnotif migrate` first");
+    }
+    Ok(())
+}
+
+/// The error in one sentence with the remedy; what Postgres says is put into words where there is a remedy.
+pub fn explain(error: &anyhow::Error) -> String {
+    let cause = error.chain().find_map(|cause| cause.downcast_ref::<sqlx::Error>());
+    let said = error.to_string();
+    match cause {
+        None => error.chain().map(ToString::to_string).fold(String::new(), |said, next| {
+            // Causes that their parent quotes already are not said twice.
+            if said.contains(&next) {
+                said
+            } else if said.is_empty() {
+                next
+            } else {
+                format!("{said}: {next}")
+            }
+        }),
+        Some(sqlx::Error::Database(database)) => explain_database(database.as_ref(), &said),
+        Some(sqlx::Error::Io(io)) => format!("{said}: {io}; check that Postgres runs and that DATABASE_URL names it"),
+        Some(sqlx::Error::PoolTimedOut) => {
+            "no connection to Postgres was free in time: raise DATABASE_POOL, or look for long transactions".to_owned()
+        }
+        Some(sqlx::Error::Tls(tls)) => format!("{said}: {tls}; check sslmode and the certificate in DATABASE_URL"),
+        Some(other) if said == other.to_string() => said,
+        Some(other) => format!("{said}: {other}"),
+    }
+}
+
+fn explain_database(database: &dyn DatabaseError, said: &str) -> String {
+    let code = database.code();
+    let database = database.message();
+    // https://www.postgresql.org/docs/current/errcodes-appendix.html
+    match code.as_deref() {
+        Some("42P01" | "42703" | "42883") => {
+            format!("the database does not have the tables of this version ({database}): run `kmsnotif migrate` first")
+        }
+        Some("28P01" | "28000") => format!("{said}: {database}; check the user and password in DATABASE_URL"),
+        Some("3D000") => format!("{said}: {database}; create it, or name another one in DATABASE_URL"),
+        Some("53300") => format!("{said}: {database}; lower DATABASE_POOL or raise max_connections"),
+        Some("57P03") => format!("{said}: {database}; Postgres is starting or stopping, try again"),
+        Some("25006") => format!("{said}: {database}; DATABASE_URL must name the primary, not a replica"),
+        Some("42501") => format!("{said}: {database}; the user in DATABASE_URL lacks this right"),
+        _ => format!("{said}: {database}"),
+    }
+}

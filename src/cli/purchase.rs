@@ -1,0 +1,188 @@
+//! `kmsnotif purchase …`: orders of credit, from PENDING to COMPLETED.
+
+use std::pin::pin;
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use futures::StreamExt as _;
+use kmsnotif_jobs::PurchaseStatus;
+use rust_decimal::Decimal;
+use serde::Serialize;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::output::{Column, Show, number, text};
+use super::{Global, Output, actor, confirm, value};
+use crate::credit::amount;
+use crate::credit::purchase::{Purchase, PurchaseError, parse_status, status_str, store};
+use crate::tenant::store as tenant_store;
+
+/// Subcommands of `purchase`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Order credit for a tenant, in its currency.
+    Create(Create),
+    /// Record that a purchase was paid, and grant its credit; safe to run again.
+    Pay(Pay),
+    /// Withdraw a purchase that is not paid.
+    Cancel(Cancel),
+    /// List purchases, the latest first.
+    List(List),
+}
+
+/// Flags of `purchase create`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kmsnotif purchase create --tenant rs-harapan --amount 1000000 \
+    --email keuangan@rs-harapan.example --json")]
+pub struct Create {
+    /// The tenant's code.
+    #[arg(long)]
+    tenant: String,
+    /// How much, with at most the currency's decimals.
+    #[arg(long, allow_hyphen_values = true, value_parser = value::decimal)]
+    amount: Decimal,
+    /// Who is told of payment and grant.
+    #[arg(long)]
+    email: String,
+}
+
+/// Flags of `purchase pay`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  kmsnotif purchase pay 01980c5e-8f2a-7c3e-9d41-3f0a5b6c7d8e --reference TRX-2026-0815 --json"
+)]
+pub struct Pay {
+    /// The purchase's id.
+    purchase_id: Uuid,
+    /// What the bank or payment provider calls the payment.
+    #[arg(long)]
+    reference: Option<String>,
+}
+
+/// Flags of `purchase cancel`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kmsnotif purchase cancel 01980c5e-8f2a-7c3e-9d41-3f0a5b6c7d8e --yes")]
+pub struct Cancel {
+    /// The purchase's id.
+    purchase_id: Uuid,
+}
+
+/// Flags of `purchase list`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kmsnotif purchase list --tenant rs-harapan --status PENDING")]
+pub struct List {
+    /// Of this tenant only.
+    #[arg(long)]
+    tenant: Option<String>,
+    /// In this status only: PENDING, PAID, COMPLETED, EXPIRED or CANCELLED.
+    #[arg(long, value_parser = parse_status)]
+    status: Option<PurchaseStatus>,
+    /// At most so many rows.
+    #[arg(long, value_parser = value::limit)]
+    limit: Option<i64>,
+}
+
+#[derive(Debug, Serialize)]
+struct PurchaseAnswer {
+    purchase_id: Uuid,
+    status: PurchaseStatus,
+    tenant: String,
+    #[serde(with = "amount::json")]
+    amount: Decimal,
+    currency: &'static str,
+    email: String,
+    payment_reference: Option<String>,
+    created_by: String,
+    created_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+    paid_at: Option<DateTime<Utc>>,
+    completed_at: Option<DateTime<Utc>>,
+    expired_at: Option<DateTime<Utc>>,
+    cancelled_at: Option<DateTime<Utc>>,
+}
+
+impl From<Purchase> for PurchaseAnswer {
+    fn from(purchase: Purchase) -> Self {
+        Self {
+            purchase_id: purchase.id,
+            status: purchase.status,
+            tenant: purchase.tenant,
+            amount: purchase.amount,
+            currency: purchase.currency.code(),
+            email: purchase.email,
+            payment_reference: purchase.payment_reference,
+            created_by: purchase.created_by,
+            created_at: purchase.created_at,
+            expires_at: purchase.expires_at,
+            paid_at: purchase.paid_at,
+            completed_at: purchase.completed_at,
+            expired_at: purchase.expired_at,
+            cancelled_at: purchase.cancelled_at,
+        }
+    }
+}
+
+impl Show for PurchaseAnswer {
+    const COLUMNS: &'static [Column] = &[
+        text("purchase id", 36),
+        text("status", 9),
+        text("tenant", 20),
+        number("amount", 24),
+        text("currency", 8),
+        text("created", 20),
+        text("expires", 20),
+        text("completed", 20),
+        text("e-mail", 28),
+        text("reference", 20),
+    ];
+    fn cells(&self) -> Vec<String> {
+        let time = |at: DateTime<Utc>| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+        vec![
+            self.purchase_id.to_string(),
+            status_str(self.status).to_owned(),
+            self.tenant.clone(),
+            amount::format(self.amount),
+            self.currency.to_owned(),
+            time(self.created_at),
+            time(self.expires_at),
+            self.completed_at.map(time).unwrap_or_default(),
+            self.email.clone(),
+            self.payment_reference.clone().unwrap_or_default(),
+        ]
+    }
+}
+
+/// Runs a subcommand of `purchase`.
+pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyhow::Result<()> {
+    let mut output = Output::new(global.json);
+    match command {
+        Command::Create(args) => {
+            let tenant = tenant_store::get(pool, &args.tenant).await?;
+            let purchase = store::create(pool, &tenant, args.amount, &args.email, &actor()).await?;
+            output.one(&PurchaseAnswer::from(purchase))?;
+        }
+        Command::Pay(args) => {
+            let purchase = store::pay(pool, args.purchase_id, args.reference.as_deref(), &actor()).await?;
+            output.one(&PurchaseAnswer::from(purchase))?;
+        }
+        Command::Cancel(Cancel { purchase_id: id }) => {
+            let Purchase { tenant, amount, currency, .. } =
+                store::find(pool, id).await?.ok_or(PurchaseError::NotFound(id))?;
+            let (amount, currency) = (amount::format(amount), currency.code());
+            confirm(global, &format!("Cancel the purchase of {amount} {currency} by {tenant}?"))?;
+            output.one(&PurchaseAnswer::from(store::cancel(pool, id).await?))?;
+        }
+        Command::List(args) => {
+            let tenant = match &args.tenant {
+                Some(code) => Some(tenant_store::get(pool, code).await?.id),
+                None => None,
+            };
+            let filter = store::PurchaseFilter { tenant, status: args.status, limit: args.limit };
+            let mut purchases = pin!(store::list(pool, &filter));
+            while let Some(purchase) = purchases.next().await {
+                output.row(&PurchaseAnswer::from(purchase?))?;
+            }
+        }
+    }
+    Ok(output.finish()?)
+}

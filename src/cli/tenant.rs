@@ -1,0 +1,281 @@
+//! `kmsnotif tenant …`: hospitals and clinics, their switches, and what they send with.
+
+use std::io::{IsTerminal as _, Read as _};
+use std::pin::pin;
+
+use anyhow::{Context as _, bail};
+use chrono_tz::Tz;
+use clap::{Args, Subcommand};
+use futures::StreamExt as _;
+use kmsnotif_jobs::{Kind, Language};
+use rust_decimal::Decimal;
+use sqlx::PgPool;
+
+use super::value::{self, OrNone};
+use super::{Global, Output};
+use crate::config::environment;
+use crate::secret::{Keyring, Secret, SecretKeys};
+use crate::tenant::{
+    ConfigurationChange, CountryCode, Currency, NewTenant, TenantChange, currency, email, phone, store,
+};
+
+mod show;
+
+use show::TenantAnswer;
+
+/// Subcommands of `tenant`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Add a hospital or clinic, with an empty account.
+    Add(Box<Add>),
+    /// List tenants by code.
+    List(List),
+    /// Show one tenant and its WhatsApp configuration.
+    Show(Show),
+    /// Change settings, and the WhatsApp_Notification switch as a whole or per kind.
+    Set(Box<Set>),
+    /// What a tenant sends with.
+    #[command(subcommand)]
+    Whatsapp(WhatsappCommand),
+}
+
+/// Subcommands of `tenant whatsapp`.
+#[derive(Debug, Subcommand)]
+pub enum WhatsappCommand {
+    /// Set the sender; the token comes on standard input and is never shown again.
+    Set(WhatsappSet),
+}
+
+/// Flags of `tenant add`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  kmsnotif tenant add --code rs-harapan --name \"RS Harapan\" --country ID --currency IDR \
+    --time-zone Asia/Jakarta --language id --alert-email keuangan@rs-harapan.example"
+)]
+pub struct Add {
+    /// What producers write into jobs; it never changes (rs-harapan).
+    #[arg(long)]
+    code: String,
+    /// The hospital's name.
+    #[arg(long)]
+    name: String,
+    /// Where its patients are (ISO 3166); national phone numbers are read against it.
+    #[arg(long)]
+    country: CountryCode,
+    /// The currency of its credit (ISO 4217).
+    #[arg(long, value_parser = currency::parse)]
+    currency: Currency,
+    /// The zone of its dates (Asia/Jakarta).
+    #[arg(long, value_parser = value::time_zone)]
+    time_zone: Tz,
+    /// The language of messages whose job names none: id, en or fr.
+    #[arg(long, default_value = "id")]
+    language: Language,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Flags that `tenant add` and `tenant set` share.
+#[derive(Debug, Args)]
+struct Settings {
+    /// Where alerts go; `none` for nowhere.
+    #[arg(long)]
+    alert_email: Option<OrNone>,
+    /// Whom purchases concern, as a phone number; `none` for nobody.
+    #[arg(long)]
+    finance_phone: Option<OrNone>,
+    /// Warn when available credit falls below this amount; `none` for never.
+    #[arg(long)]
+    low_balance_threshold: Option<OrNone>,
+    /// Days until a notification's patient data is erased [default: 365].
+    #[arg(long)]
+    retention_days: Option<i32>,
+    /// The WhatsApp_Notification switch as a whole: on or off.
+    #[arg(long, value_parser = value::switch, value_name = "on|off")]
+    whatsapp: Option<bool>,
+    /// The switch of one kind; may be given several times.
+    #[arg(long = "kind", value_parser = value::kind_switch, value_name = "KIND=on|off")]
+    kinds: Vec<(Kind, bool)>,
+}
+
+impl Settings {
+    fn change(&self, country: CountryCode) -> anyhow::Result<TenantChange> {
+        let kinds = |on: bool| self.kinds.iter().filter(|(_, state)| *state == on).map(|(kind, _)| *kind).collect();
+        if let Some((kind, _)) = self.kinds.iter().find(|(kind, on)| self.kinds.contains(&(*kind, !on))) {
+            bail!("{kind} is given as on and as off: give it once");
+        }
+        let threshold = |text: &str| -> anyhow::Result<Decimal> { Ok(value::decimal(text)?) };
+        Ok(TenantChange {
+            alert_email: self.alert_email.as_ref().map(|value| value.read(email::parse)).transpose()?,
+            finance_phone: self
+                .finance_phone
+                .as_ref()
+                .map(|value| value.read(|text| phone::parse(text, country)))
+                .transpose()?,
+            low_balance_threshold: self
+                .low_balance_threshold
+                .as_ref()
+                .map(|value| value.read(threshold))
+                .transpose()?,
+            retention_days: self.retention_days,
+            whatsapp_on: self.whatsapp,
+            kinds_on: kinds(true),
+            kinds_off: kinds(false),
+            ..TenantChange::default()
+        })
+    }
+}
+
+/// Flags of `tenant list`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kmsnotif tenant list --json")]
+pub struct List {
+    /// At most so many rows.
+    #[arg(long, value_parser = value::limit)]
+    limit: Option<i64>,
+}
+
+/// Flags of `tenant show`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kmsnotif tenant show --tenant rs-harapan")]
+pub struct Show {
+    /// The tenant's code.
+    #[arg(long)]
+    tenant: String,
+}
+
+/// Flags of `tenant set`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  kmsnotif tenant set --tenant rs-harapan --whatsapp on --kind consultation_reminder=off"
+)]
+pub struct Set {
+    /// The tenant's code.
+    #[arg(long)]
+    tenant: String,
+    /// The hospital's name.
+    #[arg(long)]
+    name: Option<String>,
+    /// Where its patients are (ISO 3166).
+    #[arg(long)]
+    country: Option<CountryCode>,
+    /// The currency of its credit (ISO 4217); refused while there is credit.
+    #[arg(long, value_parser = currency::parse)]
+    currency: Option<Currency>,
+    /// The zone of its dates (Asia/Jakarta).
+    #[arg(long, value_parser = value::time_zone)]
+    time_zone: Option<Tz>,
+    /// The language of messages whose job names none: id, en or fr.
+    #[arg(long)]
+    language: Option<Language>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Flags of `tenant whatsapp set`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kmsnotif tenant whatsapp set --tenant rs-harapan --sender +62215550101 \
+    --phone-number-id 1001 --waba-id 2001 --country ID --currency IDR --active true --rate 80 < token.txt\n\n\
+    Nothing on standard input keeps the token that is stored. A sender that Meta had blocked is tried again.")]
+pub struct WhatsappSet {
+    /// The tenant's code.
+    #[arg(long)]
+    tenant: String,
+    /// The WhatsApp business phone number.
+    #[arg(long)]
+    sender: String,
+    /// Meta's id of the sender.
+    #[arg(long)]
+    phone_number_id: String,
+    /// Meta's id of the WhatsApp business account.
+    #[arg(long)]
+    waba_id: String,
+    /// Prices of this country count where the recipient's has none (ISO 3166).
+    #[arg(long)]
+    country: CountryCode,
+    /// The tenant's currency (ISO 4217).
+    #[arg(long, value_parser = currency::parse)]
+    currency: Currency,
+    /// Whether the tenant sends [default: as it was; true for a new one].
+    #[arg(long, value_name = "true|false")]
+    active: Option<bool>,
+    /// Messages a second that Meta allows this sender [default: as it was; 80 for a new one].
+    #[arg(long)]
+    rate: Option<u32>,
+    /// Keep the token that is stored and read no other.
+    #[arg(long)]
+    keep_token: bool,
+}
+
+/// Runs a subcommand of `tenant`.
+pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyhow::Result<()> {
+    let mut output = Output::new(global.json);
+    match command {
+        Command::Add(args) => output.one(&TenantAnswer::of(&add(*args, pool).await?))?,
+        Command::List(args) => {
+            let mut tenants = pin!(store::list(pool, args.limit));
+            while let Some(tenant) = tenants.next().await {
+                output.row(&TenantAnswer::of(&tenant?))?;
+            }
+        }
+        Command::Show(args) => output.one(&TenantAnswer::of(&store::get(pool, &args.tenant).await?))?,
+        Command::Set(args) => output.one(&TenantAnswer::of(&set(*args, pool).await?))?,
+        Command::Whatsapp(WhatsappCommand::Set(args)) => {
+            output.one(&TenantAnswer::of(&set_whatsapp(args, pool).await?))?;
+        }
+    }
+    Ok(output.finish()?)
+}
+
+async fn add(args: Add, pool: &PgPool) -> anyhow::Result<crate::tenant::Tenant> {
+    let settings = args.settings.change(args.country)?;
+    let Add { code, name, country, currency, time_zone, language, .. } = args;
+    Ok(store::insert(pool, &NewTenant { code, name, country, currency, time_zone, language, settings }).await?)
+}
+
+async fn set(args: Set, pool: &PgPool) -> anyhow::Result<crate::tenant::Tenant> {
+    let country = match args.country {
+        Some(country) => country,
+        None => store::get(pool, &args.tenant).await?.country,
+    };
+    let change = TenantChange {
+        name: args.name,
+        country: args.country,
+        currency: args.currency,
+        time_zone: args.time_zone,
+        language: args.language,
+        ..args.settings.change(country)?
+    };
+    Ok(store::update(pool, &args.tenant, &change).await?)
+}
+
+async fn set_whatsapp(args: WhatsappSet, pool: &PgPool) -> anyhow::Result<crate::tenant::Tenant> {
+    let keyring = Keyring::new(&SecretKeys::from_env(&environment)?);
+    let token = if args.keep_token { None } else { read_token()? };
+    let change = ConfigurationChange {
+        sender: phone::parse_sender(&args.sender, args.country)?,
+        phone_number_id: args.phone_number_id,
+        waba_id: args.waba_id,
+        country: args.country,
+        currency: args.currency,
+        rate: args.rate,
+        active: args.active,
+        token,
+    };
+    Ok(store::set_configuration(pool, &keyring, &args.tenant, &change).await?)
+}
+
+/// Reads the token from standard input; none if there is nothing.
+fn read_token() -> anyhow::Result<Option<Secret>> {
+    /// More than any token has, so that a wrong file is refused and not stored.
+    const BYTES_MAX: u64 = 64 * 1024;
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        // Typed here it would stand on the screen and in the terminal's memory.
+        bail!("the token comes on standard input: add `< token.txt`, or --keep-token to keep the one that is stored");
+    }
+    let mut text = String::new();
+    stdin.take(BYTES_MAX).read_to_string(&mut text).context("cannot read the token from standard input")?;
+    let token = text.trim();
+    Ok((!token.is_empty()).then(|| Secret::new(token)))
+}

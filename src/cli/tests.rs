@@ -1,0 +1,60 @@
+//! The tree of commands holds together, and reads what scripts write.
+
+use clap::{CommandFactory as _, Parser as _};
+
+use super::Cli;
+
+#[test]
+fn the_tree_of_commands_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_command_has_an_example() {
+    fn check(command: &clap::Command, path: &str) {
+        let path = format!("{path} {}", command.get_name());
+        if command.has_subcommands() {
+            command.get_subcommands().filter(|sub| sub.get_name() != "help").for_each(|sub| check(sub, &path));
+        } else {
+            assert!(command.get_after_help().is_some_and(|help| help.to_string().contains("kmsnotif")), "{path}");
+        }
+    }
+    let mut command = Cli::command();
+    command.build();
+    check(&command, "");
+}
+
+#[test]
+fn commands_that_scripts_depend_on_are_read() {
+    for line in [
+        "tenant add --code rs-harapan --name RS --country ID --currency IDR --time-zone Asia/Jakarta --language id --alert-email keuangan@rs-harapan.example",
+        "tenant set --tenant rs-harapan --whatsapp on --kind consultation_reminder=off --kind prescription_ready=on",
+        "tenant whatsapp set --tenant rs-harapan --sender +62215550101 --phone-number-id 1001 --waba-id 2001 --country ID --currency IDR --active true --rate 80",
+        "price set --country ID --currency IDR --category utility --price 356.65 --effective 2026-01-01",
+        "purchase create --tenant rs-harapan --amount 1000000 --email keuangan@rs-harapan.example --json",
+        "purchase pay 01980c5e-8f2a-7c3e-9d41-3f0a5b6c7d8e --json",
+        "credit balance --tenant rs-harapan --json",
+        "credit ledger --tenant rs-harapan --json",
+        "credit ledger --verify --json",
+        "credit adjust --tenant rs-harapan --amount -5 --reason x --yes",
+        "enqueue - --keep-going --ids",
+        "--json migrate --yes",
+    ] {
+        let read = Cli::try_parse_from(std::iter::once("kmsnotif").chain(line.split(' ')));
+        assert!(read.is_ok(), "{line}: {}", read.unwrap_err());
+    }
+}
+
+#[test]
+fn wrong_values_are_wrong_usage() {
+    for line in [
+        "tenant set --tenant a --kind nothing=off",
+        "price set --country ZZ --currency IDR --category utility --price 1 --effective 2026-01-01",
+        "price set --country ID --currency IDR --category utility --price 1e3 --effective 2026-01-01",
+        "credit ledger",
+        "tenant list --limit 0",
+    ] {
+        let read = Cli::try_parse_from(std::iter::once("kmsnotif").chain(line.split(' ')));
+        assert_eq!(read.unwrap_err().exit_code(), 2, "{line}");
+    }
+}
