@@ -8,9 +8,11 @@ pub mod notification; // the heart: admit, render, send, settle
 pub mod queue; // an apalis Backend over Redis Streams
 pub mod reminder; // appointments and what is planned from them
 pub mod render; // templates to messages
+pub mod scheduler; // the process that does what must happen now and then
 pub mod secret; // encryption at rest, keyed hashes
 pub mod simulator; // a Cloud API to try the product against
 pub mod telemetry; // logs, spans, metrics
 pub mod tenant; // hospitals and clinics, and their WhatsApp configuration
 pub mod web; // health, metrics, webhooks
 pub mod whatsapp; // the Cloud API: client, error classes, webhook payloads
+pub mod worker; // the process that sends

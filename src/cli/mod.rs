@@ -20,6 +20,7 @@ mod enqueue;
 mod migrate;
 pub mod output;
 mod price;
+mod process;
 mod purchase;
 mod store;
 mod tenant;
@@ -60,6 +61,10 @@ pub struct Global {
 pub enum Command {
     /// Bring the database to this version and create the months ahead.
     Migrate(migrate::Args),
+    /// Send notifications: a pool of apalis workers.
+    Worker(process::WorkerArgs),
+    /// Do what must happen now and then: sweep what a crash left, make the months ahead.
+    Scheduler(process::SchedulerArgs),
     /// Put jobs into Redis, one JSON object a line.
     Enqueue(enqueue::Args),
     /// Hospitals and clinics, and what they send with.
@@ -81,6 +86,8 @@ impl Command {
     fn name(&self) -> &'static str {
         match self {
             Command::Migrate(_) => "migrate",
+            Command::Worker(_) => "worker",
+            Command::Scheduler(_) => "scheduler",
             Command::Enqueue(_) => "enqueue",
             Command::Tenant(_) => "tenant",
             Command::Price(_) => "price",
@@ -93,6 +100,8 @@ impl Command {
         let name = self.name();
         match self {
             Command::Migrate(args) => migrate::run(args, global).await,
+            Command::Worker(args) => process::run_worker(args).await,
+            Command::Scheduler(args) => process::run_scheduler(args).await,
             Command::Enqueue(args) => enqueue::run(args, global).await,
             Command::Tenant(command) => tenant::run(command, global, &pool(name).await?).await,
             Command::Price(command) => price::run(command, global, &pool(name).await?).await,

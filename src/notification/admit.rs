@@ -133,7 +133,7 @@ impl Admit {
             self.settings.reload(tx, &outdated.into_iter().collect::<Vec<_>>()).await?;
         }
         if prices_old {
-            self.settings.reload_prices(tx).await?;
+            self.settings.reload_prices(&self.pool).await?;
         }
         Ok(Some(requests.iter().map(|_| Admission::Stale).collect()))
     }
@@ -305,11 +305,11 @@ impl<'a> Batch<'a> {
         }
         let tenant = &request.known.tenant;
         let home = tenant.configuration.as_ref().map_or(tenant.country, |configuration| configuration.country);
+        let configured = PriceKey { country: home, currency: tenant.currency, category: request.category };
         let abroad = request.recipient.as_ref().and_then(phone::country);
         let today = self.now.with_timezone(&tenant.time_zone).date_naive();
         let prices = self.admit.settings.prices();
-        let (key, price) =
-            prices.lookup(abroad, home, tenant.currency, request.category, today).ok_or(Reason::NoPrice)?;
+        let (key, price) = prices.lookup(abroad, configured, today).ok_or(Reason::NoPrice)?;
         let used = self.prices_used.entry(key).or_insert(today);
         *used = today.max(*used);
         Ok((price.id, price.amount))

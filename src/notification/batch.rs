@@ -70,7 +70,7 @@ async fn serve<W: Write>(write: Arc<W>, receiver: Arc<Mutex<mpsc::Receiver<Waiti
         if receiver.lock().await.recv_many(&mut batch, size).await == 0 {
             return;
         }
-        metrics::histogram!(crate::telemetry::BATCH_JOBS, "step" => W::STEP).record(batch.len() as f64);
+        metrics::histogram!(crate::telemetry::metric::BATCH_JOBS, "step" => W::STEP).record(batch.len() as f64);
         let (requests, answers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
         write_all(&*write, &requests, answers).await;
     }
@@ -140,9 +140,9 @@ fn is_conflict(error: &sqlx::Error) -> bool {
 /// Errors that a retry cannot heal: bad values (22), violated constraints (23), or what we cannot encode.
 fn is_in_the_data(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(error) => error
-            .code()
-            .is_some_and(|code| code.starts_with("22") || code.starts_with("23") || code.starts_with("42")),
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23") || code.starts_with("42"))
+        }
         sqlx::Error::Encode(_)
         | sqlx::Error::Decode(_)
         | sqlx::Error::ColumnDecode { .. }

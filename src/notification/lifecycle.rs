@@ -39,7 +39,13 @@ const TEMPLATE_PAUSED: i64 = 132_015;
 /// Settles an answer to attempt `number`; `None` when it comes too late to count.
 ///
 /// An answer counts while its attempt is the latest, whoever holds the job's lease by then.
-pub(crate) fn answered(record: Record, number: i16, answer: &Answer, now: DateTime<Utc>, limits: Limits) -> Option<Change> {
+pub(crate) fn answered(
+    record: Record,
+    number: i16,
+    answer: &Answer,
+    now: DateTime<Utc>,
+    limits: Limits,
+) -> Option<Change> {
     if record.attempt != number {
         return None;
     }

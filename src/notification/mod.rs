@@ -1,1 +1,199 @@
-//! Filled by the capability of this name.
+//! The heart: what tenants asked us to tell patients, from the job to the patient's phone.
+//!
+//! 1. A job is delivered by the queue under its token ([`process`]).
+//! 2. **Admit**: one transaction looks up tenant and price, inserts the notification, reserves, opens the attempt.
+//! 3. **Render**, which is pure, and **send**, outside any transaction.
+//! 4. **Settle**: one transaction closes the attempt, sets the status, posts or voids.
+//! 5. Status events move it forward (`report`); the sweep picks up what a lost Redis left behind.
+//!
+//! Every decision is a pure function of `lifecycle`; every step is safe to run twice.
+mod admit;
+mod batch;
+mod event;
+mod lifecycle;
+mod process;
+mod record;
+mod report;
+mod retry;
+mod settings;
+mod settle;
+mod status;
+pub mod store;
+pub mod sweep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Client;
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+pub use lifecycle::Limits;
+pub use process::{Ctx, process};
+pub use record::NotificationId;
+pub use status::{Reason, Status, UnknownStatus};
+
+use crate::queue::{Events, Lane, Queue, Router};
+use crate::render::Templates;
+use crate::secret::{Keyring, PhoneHasher, Sealed};
+use crate::whatsapp;
+
+/// Jobs that share a transaction at most.
+const BATCH_MAX: usize = 500;
+/// Transactions of a kind at once: one is written while the next is collected.
+const WRITERS: usize = 2;
+/// How often settings that changed are loaded for the pace of lanes.
+const REFRESH_EVERY: Duration = Duration::from_secs(1);
+/// How often events that a crash left behind are looked for.
+const OUTBOX_SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// The service key of phone hashes.
+const PHONE_KEY: &str = "phone_hash";
+
+/// What the pipeline is built from.
+pub struct Parts {
+    /// The database.
+    pub pool: PgPool,
+    /// Redis, for events and pace.
+    pub redis: Client,
+    /// Prefix of the keys.
+    pub namespace: String,
+    /// Opens tokens.
+    pub keyring: Keyring,
+    /// Sends.
+    pub whatsapp: whatsapp::Client,
+    /// Limits of the process.
+    pub limits: Limits,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+/// The pipeline of one process, running.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// For the handler of jobs.
+    pub ctx: Arc<Ctx>,
+    deadline: watch::Sender<Option<Instant>>,
+    stopping: watch::Sender<bool>,
+}
+
+impl Pipeline {
+    /// Loads settings and templates and starts the tasks that share transactions.
+    pub async fn start(parts: Parts) -> anyhow::Result<Self> {
+        let templates = Templates::load()?;
+        let hasher = phone_hasher(&parts.pool, &parts.keyring).await?;
+        let settings = Arc::new(settings::Settings::load(&parts.pool, parts.keyring).await?);
+        let events = Arc::new(Events::new(parts.redis.clone(), &parts.namespace));
+        let publisher = event::Publisher::start(events.clone(), parts.pool.clone());
+        let admit = admit::Admit {
+            pool: parts.pool.clone(),
+            settings: settings.clone(),
+            publisher: publisher.clone(),
+            limits: parts.limits,
+        };
+        let settle = settle::Settle { pool: parts.pool.clone(), publisher: publisher.clone(), limits: parts.limits };
+        let (deadline, deadline_receiver) = watch::channel(None);
+        let (stopping, stopping_receiver) = watch::channel(false);
+        let ctx = Arc::new(Ctx {
+            pool: parts.pool.clone(),
+            settings,
+            templates,
+            hasher,
+            whatsapp: parts.whatsapp,
+            queue: Queue::new(parts.redis, &parts.namespace),
+            publisher: publisher.clone(),
+            admissions: batch::Batches::start(admit, WRITERS, BATCH_MAX),
+            settlements: batch::Batches::start(settle, WRITERS, BATCH_MAX),
+            deadline: deadline_receiver,
+        });
+        tokio::spawn(report::run(parts.pool.clone(), publisher, stopping_receiver.clone()));
+        tokio::spawn(refresh(ctx.clone(), stopping_receiver.clone()));
+        tokio::spawn(sweep_outbox(events, parts.pool, stopping_receiver));
+        Ok(Self { ctx, deadline, stopping })
+    }
+
+    /// Says in which lane a job waits: its tenant's, by the priority of its kind.
+    pub fn router(&self) -> Router {
+        let settings = self.ctx.settings.clone();
+        Arc::new(move |payload| route(&settings, payload))
+    }
+
+    /// From this moment on answers are awaited no longer: what is unanswered is unknown.
+    pub fn set_deadline(&self, at: Instant) {
+        self.deadline.send_replace(Some(at));
+        self.stopping.send_replace(true);
+    }
+}
+
+/// The two fields of a job that say where it waits; nothing else is read of it here.
+#[derive(serde::Deserialize)]
+struct Address<'a> {
+    #[serde(borrow)]
+    tenant: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    kind: std::borrow::Cow<'a, str>,
+}
+
+fn route(settings: &settings::Settings, payload: &[u8]) -> Lane {
+    if payload.len() > kmsnotif_jobs::BYTES_MAX {
+        return Lane::unrouted();
+    }
+    let Ok(address) = serde_json::from_slice::<Address<'_>>(payload) else { return Lane::unrouted() };
+    // Registration and prescription first, then reminders; operators' bulk resends come last.
+    let priority = u8::from(address.kind == kmsnotif_jobs::Kind::ConsultationReminder.as_str());
+    let Some(known) = settings.find(&address.tenant) else {
+        return Lane { group: address.tenant.into_owned(), priority, rate: None };
+    };
+    let rate = known.tenant.configuration.as_ref().map_or(0, |configuration| configuration.rate);
+    Lane { group: address.tenant.into_owned(), priority, rate: Some(rate) }
+}
+
+/// The hasher of phone numbers; its key is made by whoever needs it first, and stays.
+pub async fn phone_hasher(pool: &PgPool, keyring: &Keyring) -> anyhow::Result<PhoneHasher> {
+    if store::find_service_key(pool, PHONE_KEY).await?.is_none() {
+        let sealed = keyring.encrypt(&PhoneHasher::generate_key()?, PHONE_KEY.as_bytes());
+        store::insert_service_key(pool, PHONE_KEY, &sealed.key_id, &sealed.ciphertext).await?;
+    }
+    let (key_id, ciphertext) = store::find_service_key(pool, PHONE_KEY)
+        .await?
+        .ok_or_else(|| anyhow::anyhow!("the key of phone hashes is gone from table service_key"))?;
+    let key = keyring.decrypt(&Sealed { key_id, ciphertext }, PHONE_KEY.as_bytes())?;
+    let key = key.try_into().map_err(|_| anyhow::anyhow!("the key of phone hashes is not 32 bytes long"))?;
+    Ok(PhoneHasher::new(key))
+}
+
+/// Keeps the cached settings near the truth, and opens the lanes of senders that people unblocked.
+async fn refresh(ctx: Arc<Ctx>, mut stopping: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+            () = tokio::time::sleep(REFRESH_EVERY) => {}
+        }
+        match ctx.settings.refresh(&ctx.pool).await {
+            Ok(unblocked) => {
+                for code in unblocked {
+                    if let Err(error) = ctx.queue.unblock(&code).await {
+                        tracing::warn!(tenant = code, %error, "the sender's lanes could not be opened");
+                    }
+                }
+            }
+            Err(error) => tracing::debug!(%error, "settings could not be refreshed; the next round tries again"),
+        }
+    }
+}
+
+async fn sweep_outbox(events: Arc<Events>, pool: PgPool, mut stopping: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+            () = tokio::time::sleep(OUTBOX_SWEEP_EVERY) => {}
+        }
+        if let Err(error) = event::sweep(&events, &pool).await {
+            tracing::debug!(%error, "the outbox could not be swept; the next round tries again");
+        }
+    }
+}

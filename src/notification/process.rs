@@ -212,7 +212,7 @@ async fn send(ctx: &Ctx, admitted: &Admitted, message: &Message) -> Answer {
             Answer::Failed(SendError::new(Class::Unknown, "the worker was stopped before an answer was read"))
         }
     };
-    metrics::histogram!(crate::telemetry::SEND_DURATION).record(started.elapsed().as_secs_f64());
+    metrics::histogram!(crate::telemetry::metric::SEND_DURATION).record(started.elapsed().as_secs_f64());
     answer
 }
 
@@ -232,7 +232,8 @@ async fn settle(ctx: &Ctx, admitted: &Admitted, answer: Answer, rendered: Option
     count(&answer);
     if let Answer::Failed(error) = &answer {
         slow_down(ctx, admitted, error).await;
-    } else if admitted.known.tenant.configuration.as_ref().is_some_and(|configuration| configuration.blocked.is_some()) {
+    } else if admitted.known.tenant.configuration.as_ref().is_some_and(|configuration| configuration.blocked.is_some())
+    {
         unblock(ctx, admitted).await;
     }
     let request = settle::Request {
@@ -260,7 +261,7 @@ fn count(answer: &Answer) {
         Answer::Failed(error) => error.class().as_str(),
         Answer::Unrendered => return,
     };
-    metrics::counter!(crate::telemetry::ATTEMPTS, "outcome" => outcome).increment(1);
+    metrics::counter!(crate::telemetry::metric::ATTEMPTS, "outcome" => outcome).increment(1);
 }
 
 /// Lets a sender rest that Meta throttles or blocks, so that its other jobs do not run into the same wall.
@@ -271,8 +272,12 @@ async fn slow_down(ctx: &Ctx, admitted: &Admitted, error: &SendError) {
             error.retry_after().and_then(|wait| TimeDelta::from_std(wait).ok()).unwrap_or(SENDER_REST)
         }
         Class::SenderBlocked => {
-            tracing::error!(tenant = tenant.code, code = error.code(), error = error.message(),
-                "WhatsApp refuses this sender; its jobs wait: check token, account and payment, then `kmsnotif tenant whatsapp set`");
+            tracing::error!(
+                tenant = tenant.code,
+                code = error.code(),
+                error = error.message(),
+                "WhatsApp refuses this sender; its jobs wait: check token, account and payment, then `kmsnotif tenant whatsapp set`"
+            );
             metrics::counter!("kmsnotif_senders_blocked_total").increment(1);
             if let Err(error) = super::store::mark_blocked(&ctx.pool, tenant, error).await {
                 tracing::warn!(tenant = tenant.code, %error, "the block could not be recorded");

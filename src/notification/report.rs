@@ -81,13 +81,11 @@ async fn find_targets(
     tx: &mut sqlx::PgConnection,
     events: &[Box<StatusEvent>],
 ) -> Result<Vec<Option<(TenantId, NotificationId)>>, sqlx::Error> {
-    let mut targets: Vec<Option<(TenantId, NotificationId)>> = events
-        .iter()
-        .map(|event| event.opaque.map(|opaque| (TenantId(opaque.tenant), opaque.notification)))
-        .collect();
+    let mut targets: Vec<Option<(TenantId, NotificationId)>> =
+        events.iter().map(|event| event.opaque.map(|opaque| (TenantId(opaque.tenant), opaque.notification))).collect();
     for (event, target) in events.iter().zip(&mut targets) {
         if target.is_none() {
-            let phone_number_id = event.phone_number_id.as_deref().unwrap_or_default();
+            let phone_number_id = event.phone_number_id.as_str();
             *target = webhook::find_by_wamid(tx, phone_number_id, &event.wamid).await?;
             if target.is_none() {
                 tracing::info!(status = event.status.as_str(), "a status event of a message that is not ours");
@@ -109,7 +107,7 @@ fn decide(
         let Some(report) = report(event) else { continue };
         let Some(record) = records.get(id) else { continue };
         if let Some(change) = lifecycle::reported(record.clone(), &report, Utc::now()) {
-            metrics::counter!(crate::telemetry::STATUS_EVENTS_APPLIED, "status" => event.status.as_str().to_owned())
+            metrics::counter!(crate::telemetry::metric::STATUS_EVENTS_APPLIED, "status" => event.status.as_str().to_owned())
                 .increment(1);
             records.insert(*id, change.record.clone());
             changes.push(change);

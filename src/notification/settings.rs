@@ -32,8 +32,7 @@ impl Settings {
     /// Loads all tenants and prices.
     pub(crate) async fn load(pool: &PgPool, keyring: Keyring) -> Result<Self, sqlx::Error> {
         let prices = price::store::load(pool).await?;
-        let settings =
-            Self { keyring, by_code: RwLock::default(), prices: RwLock::new(Arc::new(prices)) };
+        let settings = Self { keyring, by_code: RwLock::default(), prices: RwLock::new(Arc::new(prices)) };
         settings.remember(tenant::store::list_all(pool).await?);
         Ok(settings)
     }

@@ -73,9 +73,7 @@ impl std::str::FromStr for Status {
 
 /// The text names no status.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "unknown status {0:?}: use waiting, sending, unknown, accepted, sent, delivered, read, not_sent or failed"
-)]
+#[error("unknown status {0:?}: use waiting, sending, unknown, accepted, sent, delivered, read, not_sent or failed")]
 pub struct UnknownStatus(pub String);
 
 /// Why a notification was not sent, or failed.

@@ -23,7 +23,7 @@ const ERROR_MAX: usize = 1_000;
 pub(crate) async fn run(pool: Arc<Pool>, mut verdicts: Verdicts) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while verdicts.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        metrics::histogram!("kmsnotif_batch_size", "step" => "ack").record(batch.len() as f64);
+        metrics::histogram!(crate::telemetry::metric::BATCH_JOBS, "step" => "ack").record(batch.len() as f64);
         let (done, rest): (Vec<_>, Vec<_>) =
             batch.drain(..).partition(|(_, verdict)| matches!(verdict, Verdict::Outcome(Outcome::Done)));
         if !done.is_empty() {

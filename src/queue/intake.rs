@@ -122,7 +122,7 @@ fn fresh(entry: Entry, lane: Lane, permit: OwnedSemaphorePermit) -> Hand {
 
 struct Group {
     name: String,
-    rate: u32,
+    rate: Option<u32>,
     jobs: Vec<(Lane, Entry)>,
 }
 
@@ -147,7 +147,11 @@ async fn grant(pool: &Pool, groups: &[Group], capacity: usize) -> Vec<usize> {
     keys.extend(paces.iter().map(String::as_str));
     let mut args = vec![capacity.to_string()];
     for group in groups {
-        args.extend([group.name.clone(), group.rate.to_string(), group.jobs.len().to_string()]);
+        args.extend([
+            group.name.clone(),
+            group.rate.map_or_else(String::new, |rate| rate.to_string()),
+            group.jobs.len().to_string(),
+        ]);
     }
     let args: Vec<&[u8]> = args.iter().map(String::as_bytes).collect();
     let answer = pool.script("grant", &script::GRANT, &keys, &args).await;

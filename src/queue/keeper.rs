@@ -94,7 +94,8 @@ pub(crate) async fn run(pool: Arc<Pool>) {
 }
 
 fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
 }
 
 async fn promote(pool: &Pool) {
@@ -210,16 +211,14 @@ async fn heartbeat(pool: &Pool, info: &WorkerInfo) -> RedisResult<()> {
     let (stats, workers) = pool
         .commands
         .try_call(async |mut connection| {
-            let _: () = redis::cmd("HSET")
-                .arg(&[&pool.keys.workers, &info.name, &json])
-                .query_async(&mut connection)
-                .await?;
+            let _: () =
+                redis::cmd("HSET").arg(&[&pool.keys.workers, &info.name, &json]).query_async(&mut connection).await?;
             let workers = read_workers(&mut connection, &pool.keys).await?;
             Ok((read_stats(&mut connection, &pool.keys).await?, workers))
         })
         .await?;
     stats.publish();
-    metrics::gauge!("kmsnotif_jobs_in_flight").set(info.in_hand as f64);
+    metrics::gauge!(crate::telemetry::metric::JOBS_IN_FLIGHT).set(info.in_hand as f64);
     for gone in workers.iter().filter(|worker| (info.seen_at - worker.seen_at) > WORKER_STALE * 20) {
         forget(pool, &gone.name).await;
     }

@@ -86,7 +86,7 @@ impl Link {
     async fn discard(&self, generation: u64) {
         let mut current = self.current.lock().await;
         if current.generation == generation && current.connection.take().is_some() {
-            metrics::counter!("kmsnotif_redis_reconnects_total").increment(1);
+            metrics::counter!(crate::telemetry::metric::REDIS_RECONNECTS).increment(1);
         }
     }
 }

@@ -26,8 +26,8 @@ mod stats;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use events::Events;
 pub use backend::{QueueBackend, QueueLayer};
+pub use events::Events;
 pub use hand::{Delivery, Outcome};
 pub use key::Keys;
 pub use pool::Pool;

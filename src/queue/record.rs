@@ -7,8 +7,8 @@ pub struct Lane {
     pub group: String,
     /// 0 (first) to 3 (last) within the group.
     pub priority: u8,
-    /// Jobs a second that the group may start; 0 is unlimited.
-    pub rate: u32,
+    /// Jobs a second that the group may start; 0 is unlimited, none leaves the pace as it was.
+    pub rate: Option<u32>,
 }
 
 impl Lane {
@@ -17,7 +17,7 @@ impl Lane {
 
     /// A lane without a pace of its own, for payloads that name nobody.
     pub fn unrouted() -> Self {
-        Self { group: "-".to_owned(), priority: 0, rate: 0 }
+        Self { group: "-".to_owned(), priority: 0, rate: Some(0) }
     }
 
     /// Replaces what could not stand in a key by the unrouted lane.
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn a_record_round_trips_whatever_the_payload() {
-        let lane = Lane { group: "rs-harapan".into(), priority: 1, rate: 80 };
+        let lane = Lane { group: "rs-harapan".into(), priority: 1, rate: Some(80) };
         let payload = b"{\"a\":\"|\"}\xff|";
         let record = pack(&lane, 3, payload);
         assert!(record.starts_with(b"rs-harapan|1|3|"));
@@ -62,9 +62,9 @@ mod tests {
     #[test]
     fn a_group_that_could_not_stand_in_a_key_is_unrouted() {
         for group in ["", "a|b", "a:b", "rs harapan", &"x".repeat(65)] {
-            let lane = Lane { group: group.to_owned(), priority: 9, rate: 1 };
+            let lane = Lane { group: group.to_owned(), priority: 9, rate: None };
             assert_eq!(lane.sane(), Lane::unrouted());
         }
-        assert_eq!(Lane { group: "a".into(), priority: 9, rate: 1 }.sane().priority, Lane::PRIORITY_LAST);
+        assert_eq!(Lane { group: "a".into(), priority: 9, rate: None }.sane().priority, Lane::PRIORITY_LAST);
     }
 }

@@ -43,9 +43,9 @@ impl Stats {
             ("delayed", self.delayed),
             ("rejected", self.rejected),
         ] {
-            metrics::gauge!("kmsnotif_queue_jobs", "state" => state).set(count as f64);
+            metrics::gauge!(crate::telemetry::metric::QUEUE_JOBS, "state" => state).set(count as f64);
         }
-        metrics::gauge!("kmsnotif_queue_oldest_wait_seconds").set(self.oldest_wait_ms as f64 / 1_000.0);
+        metrics::gauge!(crate::telemetry::metric::QUEUE_OLDEST_WAIT).set(self.oldest_wait_ms as f64 / 1_000.0);
         metrics::gauge!("kmsnotif_workers").set(self.workers as f64);
     }
 }
@@ -113,7 +113,8 @@ impl Queue {
 
     /// Lists workers that gave a sign of life lately.
     pub async fn list_workers(&self) -> Result<Vec<WorkerInfo>, QueueError> {
-        let workers = self.link.try_call(async |mut connection| read_workers(&mut connection, &self.keys).await).await?;
+        let workers =
+            self.link.try_call(async |mut connection| read_workers(&mut connection, &self.keys).await).await?;
         let now = Utc::now();
         Ok(workers.into_iter().filter(|worker| now - worker.seen_at <= WORKER_STALE).collect())
     }
@@ -282,11 +283,7 @@ async fn read_pending(connection: &mut MultiplexedConnection, stream: &str) -> R
 }
 
 /// The age of the oldest job at the head of a lane (of the first groups in turn) or unread in the intake.
-async fn read_oldest_wait(
-    connection: &mut MultiplexedConnection,
-    keys: &Keys,
-    now: DateTime<Utc>,
-) -> RedisResult<u64> {
+async fn read_oldest_wait(connection: &mut MultiplexedConnection, keys: &Keys, now: DateTime<Utc>) -> RedisResult<u64> {
     const GROUPS_LOOKED_AT: isize = 200;
     let groups: Vec<String> =
         redis::cmd("ZRANGE").arg(&keys.ready).arg(0).arg(GROUPS_LOOKED_AT - 1).query_async(connection).await?;

@@ -101,20 +101,27 @@ pub async fn list_settings_by_id(executor: impl PgExecutor<'_>, ids: &[TenantId]
     rows.iter().map(read_tenant).collect()
 }
 
-/// The tenants whose revision is no longer the one that was cached, by id with its cached revision.
-pub async fn list_outdated(
+/// Loads the settings of every tenant.
+pub async fn list_all(executor: impl PgExecutor<'_>) -> Result<Vec<Tenant>, sqlx::Error> {
+    let rows = sqlx::query(select_tenant!("")).fetch_all(executor).await?;
+    rows.iter().map(read_tenant).collect()
+}
+
+/// Loads the tenants that are new, or whose revision is no longer the one that was cached.
+pub async fn list_changed(
     executor: impl PgExecutor<'_>,
     ids: &[TenantId],
     revisions: &[i64],
-) -> Result<Vec<TenantId>, sqlx::Error> {
-    sqlx::query_scalar(
-        "select t.tenant_id from unnest($1::uuid[], $2::bigint[]) as cached (tenant_id, revision) \
-         join tenant t using (tenant_id) where t.revision <> cached.revision",
-    )
+) -> Result<Vec<Tenant>, sqlx::Error> {
+    let rows = sqlx::query(select_tenant!(
+        "left join unnest($1::uuid[], $2::bigint[]) as cached (tenant_id, revision) on cached.tenant_id = t.tenant_id \
+         where cached.revision is distinct from t.revision"
+    ))
     .bind(ids)
     .bind(revisions)
     .fetch_all(executor)
-    .await
+    .await?;
+    rows.iter().map(read_tenant).collect()
 }
 
 /// Changes settings and returns the tenant as it is now.

@@ -21,7 +21,7 @@ use crate::credit::price::{self, PriceKey};
 use crate::tenant::{self, Tenant, TenantId};
 use crate::whatsapp::SendError;
 
-pub(crate) use read::{Status, list_by_id, list_by_key};
+pub(crate) use read::{list_by_id, list_by_key};
 pub use view::{AttemptView, Filter, NotificationView, find, list};
 pub(crate) use write::write;
 
@@ -135,10 +135,7 @@ pub(crate) async fn insert_outbox(tx: &mut PgConnection, lines: &[String]) -> Re
 }
 
 /// Removes outbox rows whose events Redis has.
-pub(crate) async fn delete_outbox(
-    executor: impl sqlx::PgExecutor<'_>,
-    ids: &[Uuid],
-) -> Result<(), sqlx::Error> {
+pub(crate) async fn delete_outbox(executor: impl sqlx::PgExecutor<'_>, ids: &[Uuid]) -> Result<(), sqlx::Error> {
     sqlx::query("delete from event_outbox where event_outbox_id = any($1)").bind(ids).execute(executor).await?;
     Ok(())
 }
@@ -161,11 +158,12 @@ pub(crate) async fn claim_outbox(
 
 /// Records that Meta refuses a tenant's sender.
 pub(crate) async fn mark_blocked(pool: &PgPool, tenant: &Tenant, error: &SendError) -> Result<(), sqlx::Error> {
-    if tenant.configuration.as_ref().is_some_and(|configuration| configuration.blocked.is_some()) {
+    let Some(configuration) = tenant.configuration.as_ref().filter(|configuration| configuration.blocked.is_none())
+    else {
         return Ok(());
-    }
+    };
     let code = error.code().and_then(|code| i32::try_from(code).ok());
-    tenant::store::mark_blocked(pool, tenant.id, code, error.message()).await.map(|_| ())
+    tenant::store::mark_blocked(pool, tenant.id, &configuration.token, code, Some(error.message())).await.map(|_| ())
 }
 
 /// An open notification that no worker seems to carry any more.
@@ -260,4 +258,10 @@ pub(crate) async fn list_codes(
         .fetch_all(tx)
         .await?;
     Ok(rows.into_iter().collect())
+}
+
+/// Creates the partitions of the coming months. Safe to run by several processes, and again.
+pub async fn ensure_partitions(executor: impl sqlx::PgExecutor<'_>, months: i32) -> Result<(), sqlx::Error> {
+    sqlx::query("select ensure_partitions($1)").bind(months).execute(executor).await?;
+    Ok(())
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Existing;
 use crate::notification::admit::Request;
 use crate::notification::record::{NotificationId, Record};
-pub(crate) use crate::notification::status::Status;
+
 use crate::tenant::TenantId;
 
 /// The columns of a [`Record`], of the table `n`.

@@ -125,14 +125,24 @@ pub async fn find(pool: &PgPool, tenant: TenantId, job_id: &str) -> Result<Optio
     if let Some(started_at) = row.try_get("attempt_started_at")?
         && attempts.last().is_none_or(|attempt: &AttemptView| attempt.number < number)
     {
-        attempts.push(AttemptView { number, started_at, finished_at: None, outcome: None, error_code: None, error: None });
+        attempts.push(AttemptView {
+            number,
+            started_at,
+            finished_at: None,
+            outcome: None,
+            error_code: None,
+            error: None,
+        });
     }
     view.attempts = Some(attempts);
     Ok(Some(view))
 }
 
 /// Lists notifications, newest first, as a stream.
-pub fn list<'a>(pool: &'a PgPool, filter: &Filter) -> impl Stream<Item = Result<NotificationView, sqlx::Error>> + use<'a> {
+pub fn list<'a>(
+    pool: &'a PgPool,
+    filter: &Filter,
+) -> impl Stream<Item = Result<NotificationView, sqlx::Error>> + use<'a> {
     sqlx::query(select_view!(
         "where ($1::uuid is null or n.tenant_id = $1) and ($2::text is null or n.status = $2) \
          order by n.notification_id desc limit $3"

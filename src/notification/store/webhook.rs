@@ -30,10 +30,7 @@ pub(crate) async fn claim(tx: &mut PgConnection, most: i64) -> Result<Vec<(Uuid,
 }
 
 /// Marks bodies as applied, or says why they never can be.
-pub(crate) async fn mark_applied(
-    tx: &mut PgConnection,
-    applied: &[(Uuid, Option<String>)],
-) -> Result<(), sqlx::Error> {
+pub(crate) async fn mark_applied(tx: &mut PgConnection, applied: &[(Uuid, Option<String>)]) -> Result<(), sqlx::Error> {
     let (ids, errors): (Vec<Uuid>, Vec<Option<&str>>) =
         applied.iter().map(|(id, error)| (*id, error.as_deref())).unzip();
     sqlx::query(

@@ -12,11 +12,13 @@ end
 -- Takes up to `want` tokens of a group (GCRA, burst of at most 50 ms of the rate).
 -- Returns how many were taken and the microsecond at which the next one is free.
 local BURST_US = 50000
+-- The pace of a group whose rate nobody has told yet.
+local RATE_UNKNOWN = 80
 local function take(pace, want, now)
     local state = redis.call('HMGET', pace, 'tat', 'rate', 'blocked')
     local blocked = tonumber(state[3] or 0)
     if blocked > now then return 0, blocked end
-    local rate = tonumber(state[2] or 0)
+    local rate = tonumber(state[2] or RATE_UNKNOWN)
     if rate <= 0 then return want, now end
     local step = 1000000 / rate
     local burst = math.max(BURST_US, step)

@@ -1,0 +1,82 @@
+//! The processes of the Procfile that work in the background: `worker` and `scheduler`.
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+
+use super::pool;
+use crate::config::{RedisConfig, WhatsAppConfig, WorkerConfig, environment};
+use crate::scheduler::Scheduler;
+use crate::secret::{Keyring, SecretKeys};
+use crate::telemetry::metric;
+use crate::worker::Worker;
+
+/// Sends notifications. Run as many as you like, on as many machines as you like.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  kmsnotif worker --concurrency 500 --metrics-addr 127.0.0.1:9100")]
+pub struct WorkerArgs {
+    /// Jobs in hand at once (default: WORKER_CONCURRENCY, or 256).
+    #[arg(long, value_name = "N")]
+    concurrency: Option<usize>,
+    /// Serve /metrics and /healthz here.
+    #[arg(long, value_name = "ADDRESS")]
+    metrics_addr: Option<SocketAddr>,
+}
+
+/// Sweeps what a crash left and makes the months ahead. Two or more may run; nothing happens twice.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  kmsnotif scheduler")]
+pub struct SchedulerArgs {
+    /// Serve /metrics and /healthz here.
+    #[arg(long, value_name = "ADDRESS")]
+    metrics_addr: Option<SocketAddr>,
+}
+
+pub(super) async fn run_worker(args: WorkerArgs) -> anyhow::Result<()> {
+    let mut worker = WorkerConfig::from_env(&environment)?;
+    if let Some(concurrency) = args.concurrency {
+        let allowed = WorkerConfig::CONCURRENCY;
+        anyhow::ensure!(
+            allowed.contains(&concurrency),
+            "--concurrency is {concurrency}: give a number from {} to {}",
+            allowed.start(),
+            allowed.end()
+        );
+        worker.concurrency = concurrency;
+    }
+    let redis = RedisConfig::from_env(&environment)?;
+    let whatsapp = WhatsAppConfig::from_env(&environment)?;
+    let keyring = Keyring::new(&SecretKeys::from_env(&environment)?);
+    let pool = pool("worker").await?;
+    serve_metrics(args.metrics_addr).await?;
+    Worker { pool, redis, whatsapp, worker, keyring }.run(terminated()).await
+}
+
+pub(super) async fn run_scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
+    let redis = RedisConfig::from_env(&environment)?;
+    let worker = WorkerConfig::from_env(&environment)?;
+    let pool = pool("scheduler").await?;
+    serve_metrics(args.metrics_addr).await?;
+    Scheduler { pool, redis, worker }.run(terminated()).await
+}
+
+/// Starts collecting metrics, and serves them if an address is given.
+async fn serve_metrics(addr: Option<SocketAddr>) -> anyhow::Result<()> {
+    let metrics = metric::install_metrics().context("cannot collect metrics")?;
+    let Some(addr) = addr else { return Ok(()) };
+    // Bound here, so that a taken port stops the process at start.
+    drop(tokio::net::TcpListener::bind(addr).await.with_context(|| format!("cannot listen on --metrics-addr {addr}"))?);
+    tokio::spawn(metric::serve_metrics(addr, metrics, std::future::pending()));
+    Ok(())
+}
+
+/// Completes at SIGTERM or SIGINT.
+pub(super) async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate()).expect("a handler of SIGTERM can be installed");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("a handler of SIGINT can be installed");
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

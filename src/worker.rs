@@ -1,0 +1,109 @@
+//! The worker process: an apalis worker on the queue's Backend, with the pipeline behind it.
+//!
+//! Its life: connect → work → SIGTERM or SIGINT: stop fetching, finish what is in hand, hand back what was never
+//! started, close as unknown what is unanswered shortly before the end → exit, 25 s after the signal at the latest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apalis::prelude::{Data, Monitor, ParallelizeExt, WorkerBuilder};
+use redis::Client;
+use sqlx::PgPool;
+use tokio::time::Instant;
+
+use crate::config::{RedisConfig, WhatsAppConfig, WorkerConfig};
+use crate::notification::{Ctx, Limits, Parts, Pipeline, process};
+use crate::queue::{Delivery, Options, Outcome, QueueBackend, unique_worker_name};
+use crate::secret::Keyring;
+use crate::whatsapp;
+
+/// Answers are awaited so long after the signal; then they are unknown.
+const ANSWERS_UNTIL: Duration = Duration::from_secs(18);
+/// The process ends so long after the signal, whatever is left.
+const END_AFTER: Duration = Duration::from_secs(24);
+
+/// What a worker is started with.
+#[derive(Debug)]
+pub struct Worker {
+    /// The database.
+    pub pool: PgPool,
+    /// Redis and the namespace.
+    pub redis: RedisConfig,
+    /// How to reach Meta.
+    pub whatsapp: WhatsAppConfig,
+    /// Concurrency, lease and limits.
+    pub worker: WorkerConfig,
+    /// Opens tokens.
+    pub keyring: Keyring,
+}
+
+impl Worker {
+    /// Works until `stop` completes, then ends in order.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
+        let client = open_redis(&self.redis)?;
+        let mut options = whatsapp::Options::new(self.whatsapp.api_url, self.whatsapp.api_version);
+        options.read_timeout = self.whatsapp.read_timeout;
+        let pipeline = Pipeline::start(Parts {
+            pool: self.pool,
+            redis: client.clone(),
+            namespace: self.redis.namespace.clone(),
+            keyring: self.keyring,
+            whatsapp: whatsapp::Client::new(options)?,
+            limits: Limits {
+                attempts_max: self.worker.attempts_max,
+                unknown_window: chrono::TimeDelta::from_std(self.worker.unknown_window)?,
+            },
+        })
+        .await?;
+        let options = Options {
+            namespace: self.redis.namespace,
+            worker: unique_worker_name(&hostname()),
+            concurrency: self.worker.concurrency,
+            lease: self.worker.lease,
+        };
+        let name = options.worker.clone();
+        let concurrency = options.concurrency;
+        tracing::info!(worker = name, concurrency, lease = ?options.lease, "worker starts");
+        let backend = QueueBackend::start(client, options, pipeline.router());
+        let queue = backend.pool();
+        let ctx = pipeline.ctx.clone();
+        // A Monitor may build its worker again after an error; this Backend has none, so there is one.
+        let backend = std::sync::Mutex::new(Some(backend));
+        let worker = name.clone();
+        let monitor = Monitor::new()
+            .register(move |_| {
+                let backend = backend.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+                WorkerBuilder::new(worker.as_str())
+                    .backend(backend.expect("the queue never fails, so the worker is built once"))
+                    .data(ctx.clone())
+                    .parallelize(tokio::spawn)
+                    .build(handle)
+            })
+            .shutdown_timeout(END_AFTER);
+        let signal = async move {
+            stop.await;
+            tracing::info!(worker = name, in_hand = queue.in_hand(), "worker stops: finishing what is in hand");
+            queue.stop();
+            pipeline.set_deadline(Instant::now() + ANSWERS_UNTIL);
+            Ok(())
+        };
+        monitor.run_with_signal(signal).await?;
+        tracing::info!("worker ended");
+        Ok(())
+    }
+}
+
+async fn handle(delivery: Delivery, ctx: Data<Arc<Ctx>>) -> Outcome {
+    process(delivery, (*ctx).clone()).await
+}
+
+/// Opens Redis by its URL (nothing is connected yet).
+pub fn open_redis(config: &RedisConfig) -> anyhow::Result<Client> {
+    Client::open(config.url.expose())
+        .map_err(|_| anyhow::anyhow!("REDIS_URL is no address of Redis: write redis://user:password@host:6379/0"))
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "worker".to_owned(), |name| name.trim().to_owned())
+}
