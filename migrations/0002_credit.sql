@@ -92,7 +92,7 @@ create table ledger_entry (
     currency text not null,
     -- What moved the money. No foreign key: entries outlive erased notifications and dropped months.
     notification_id uuid,
-    attempt smallint,
+    attempt integer,
     price_id bigint,
     purchase_id uuid,
     actor text,

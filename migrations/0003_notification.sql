@@ -37,15 +37,15 @@ create table notification (
     posted boolean not null default false,
     refunded boolean not null default false,
     -- The latest attempt's number and start; its row in `attempt` is written when it ends.
-    attempt smallint not null default 0,
+    attempt integer not null default 0,
     attempt_started_at timestamptz,
     -- Attempts that count against ATTEMPTS_MAX (throttled ones do not).
-    attempts_counted smallint not null default 0,
+    attempts_counted integer not null default 0,
     -- The stream entry that admitted it: only a take-over of the same token means a crash.
     token text not null,
     send_after timestamptz,
     expires_at timestamptz,
-    -- Set while waiting or sending: when the row is due. Null once nothing more is to be done by a worker,
+    -- Set while waiting, sending or unknown: when the row is due. Null once its outcome is known,
     -- so that the index below holds open rows only.
     due_at timestamptz,
     -- Grows with each event sent to the producer.
@@ -77,7 +77,7 @@ create index notification_open on notification (due_at) where due_at is not null
 create table attempt (
     tenant_id uuid not null,
     notification_id uuid not null,
-    number smallint not null,
+    number integer not null,
     started_at timestamptz not null,
     finished_at timestamptz not null,
     outcome text not null,

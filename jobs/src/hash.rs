@@ -7,8 +7,8 @@
 //! Encoding: the line `kmsnotif job content 1\n`, then each present member as name and value, in a fixed order:
 //! kind, to (E.164), language, send_after, expires_at, then the data's fields in the order of their Rust type.
 //! A name is a text. A text is `s`, its length in bytes (u32, big endian) and its bytes; an integer is `i` and
-//! i64, big endian; a moment is `m`, its Unix second (i64, big endian) and nanosecond (u32, big endian), so the
-//! offset does not count. Amounts are texts without superfluous zeros.
+//! i64, big endian; a moment is `m`, its Unix second (i64, big endian) and microsecond (u32, big endian), so the
+//! offset does not count, nor what a database would cut off. Amounts are texts without superfluous zeros.
 
 use sha2::{Digest, Sha256};
 
@@ -100,7 +100,7 @@ impl Encoder {
         self.string(name);
         self.0.update(b"m");
         self.0.update(value.timestamp().to_be_bytes());
-        self.0.update(value.timestamp_subsec_nanos().to_be_bytes());
+        self.0.update(value.timestamp_subsec_micros().to_be_bytes());
     }
 
     fn optional_moment(&mut self, name: &str, value: Option<Moment>) {

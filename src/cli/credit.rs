@@ -117,7 +117,7 @@ struct EntryAnswer {
     amount: Decimal,
     currency: &'static str,
     notification: Option<Uuid>,
-    attempt: Option<i16>,
+    attempt: Option<i32>,
     price_id: Option<i64>,
     purchase_id: Option<Uuid>,
     actor: Option<String>,

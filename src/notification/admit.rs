@@ -60,7 +60,7 @@ pub(crate) enum Admission {
 pub(crate) struct Admitted {
     pub(crate) known: Arc<Known>,
     pub(crate) notification_id: NotificationId,
-    pub(crate) attempt: i16,
+    pub(crate) attempt: i32,
     pub(crate) recipient: E164,
     pub(crate) language: kmsnotif_jobs::Language,
     pub(crate) job: Arc<Job>,
@@ -105,7 +105,7 @@ impl Write for Admit {
         let used = self.settings.unrecorded(&batch.prices_used);
         if !store::mark_prices_used(&mut tx, &used, batch.prices.revision()).await? {
             tx.rollback().await?;
-            self.settings.reload_prices(&self.pool).await?;
+            self.settings.reload_prices(&mut *self.pool.acquire().await?).await?;
             return Ok(requests.iter().map(|_| Admission::Stale).collect());
         }
         let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
@@ -139,7 +139,7 @@ impl Admit {
             self.settings.reload(tx, &outdated.into_iter().collect::<Vec<_>>()).await?;
         }
         if prices_old {
-            self.settings.reload_prices(&self.pool).await?;
+            self.settings.reload_prices(tx).await?;
         }
         Ok(Some(requests.iter().map(|_| Admission::Stale).collect()))
     }
@@ -336,8 +336,8 @@ impl<'a> Batch<'a> {
     }
 }
 
-fn send(request: &Request, notification_id: NotificationId, attempt: i16) -> Admission {
-    let Some(recipient) = request.recipient.clone() else {
+fn send(request: &Request, notification_id: NotificationId, attempt: i32) -> Admission {
+    let Some(recipient) = request.recipient else {
         return Admission::Settled(Outcome::Reject { error: "to is no phone number".to_owned() });
     };
     Admission::Send(Admitted {

@@ -134,15 +134,21 @@ async fn write_once<W: Write>(write: &W, requests: &[W::Request]) -> Result<Vec<
 
 /// Deadlocks and serialisation failures: the same transaction succeeds when run again.
 fn is_conflict(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "40P01" || code == "40001")
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| code == "40P01" || code == "40001")
 }
 
-/// Errors that a retry cannot heal: bad values (22), violated constraints (23), or what we cannot encode.
+/// Errors that lie in a request: bad values (22), violated constraints (23), what we cannot encode.
+///
+/// Everything else is an outage (a right revoked, a column of the next version): the jobs wait.
 fn is_in_the_data(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23") || code.starts_with("42"))
-        }
+        // A violated constraint has a name; a missing partition (23514 too) has none, and is an outage of ours.
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| code.starts_with("22") || (code.starts_with("23") && error.constraint().is_some())),
         sqlx::Error::Encode(_)
         | sqlx::Error::Decode(_)
         | sqlx::Error::ColumnDecode { .. }

@@ -65,7 +65,7 @@ fn write(event: &Event<'_>) -> String {
 /// A batch of events whose outbox row is committed.
 #[derive(Debug)]
 pub(crate) struct Committed {
-    /// None for events without an outbox row.
+    /// None when there was nothing to tell.
     pub(crate) outbox_id: Option<Uuid>,
     pub(crate) lines: Vec<String>,
 }
@@ -89,11 +89,11 @@ impl Publisher {
         // Full only while Redis is away: the outbox keeps the row, and the sweep sends it.
         let _ = self.batches.try_send(batch);
     }
+}
 
-    /// Has events without an outbox row sent; waits while Redis is away.
-    pub(crate) async fn publish_only(&self, lines: Vec<String>) {
-        let _ = self.batches.send(Committed { outbox_id: None, lines }).await;
-    }
+/// Tells of a job that was rejected, before the queue is told: a crash in between tells it twice, never not at all.
+pub(crate) async fn tell_rejected(stream: &crate::queue::Events, line: &str) {
+    stream.append(&[line], EVENTS_MAX).await;
 }
 
 async fn send_all(stream: Arc<crate::queue::Events>, pool: PgPool, mut receiver: mpsc::Receiver<Committed>) {
@@ -124,15 +124,12 @@ async fn send_all(stream: Arc<crate::queue::Events>, pool: PgPool, mut receiver:
 
 /// Sends what a crash, or an absent Redis, left in the outbox; says how many rows.
 pub(crate) async fn sweep(stream: &crate::queue::Events, pool: &PgPool) -> Result<usize, sqlx::Error> {
-    let mut tx = pool.begin().await?;
-    let older_than = Utc::now() - ORPHANED_AFTER;
-    let rows = store::claim_outbox(&mut tx, older_than, SWEEP_MAX).await?;
+    let rows = store::claim_outbox(pool, Utc::now() - ORPHANED_AFTER, SWEEP_MAX).await?;
     for (_, events) in &rows {
         let lines: Vec<&str> = events.lines().collect();
         stream.append(&lines, EVENTS_MAX).await;
     }
     let ids: Vec<Uuid> = rows.iter().map(|(id, _)| *id).collect();
-    store::delete_outbox(&mut *tx, &ids).await?;
-    tx.commit().await?;
+    store::delete_outbox(pool, &ids).await?;
     Ok(ids.len())
 }

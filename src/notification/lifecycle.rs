@@ -41,7 +41,7 @@ const TEMPLATE_PAUSED: i64 = 132_015;
 /// An answer counts while its attempt is the latest, whoever holds the job's lease by then.
 pub(crate) fn answered(
     record: Record,
-    number: i16,
+    number: i32,
     answer: &Answer,
     now: DateTime<Utc>,
     limits: Limits,
@@ -64,9 +64,15 @@ pub(crate) fn answered(
     match answer {
         Answer::Accepted { wamid } => accept(&mut change, wamid, now),
         Answer::Unrendered => {
-            // No request was written: the reservation is voided and the attempt never was.
+            // No request was written: the reservation is voided and this attempt never was.
             change.attempt = None;
             change.record.attempt -= 1;
+            if change.record.attempt > 0 {
+                return Some({
+                    change.fail(Reason::Rejected, now);
+                    change
+                });
+            }
             change.give_back();
             change.status(Status::NotSent, Some(Reason::RenderError.as_str()));
         }
@@ -100,21 +106,20 @@ fn accept(change: &mut Change, wamid: &str, now: DateTime<Utc>) {
 fn refuse(change: &mut Change, error: &SendError, now: DateTime<Utc>, limits: Limits) {
     match error.class() {
         Class::Rejected if error.reason() == Reason::Undeliverable.as_str() => change.fail(Reason::Undeliverable, now),
-        Class::Rejected => change.fail(Reason::Rejected, now),
         Class::Template if error.code() == Some(TEMPLATE_PAUSED) => wait(change, now + TEMPLATE_PAUSED_WAIT, now),
-        Class::Template => change.fail(Reason::Rejected, now),
+        Class::Rejected | Class::Template => change.fail(Reason::Rejected, now),
         Class::Unknown => {
             change.record.attempts_counted += 1;
             make_unknown(change, now, limits);
         }
         Class::SenderBlocked => wait(change, now + BLOCKED_WAIT, now),
         Class::Throttled(_) => {
-            let nth = u32::from(change.record.attempt.unsigned_abs());
+            let nth = change.record.attempt.unsigned_abs();
             wait(change, now + retry::wait(nth, error.retry_after()), now);
         }
         Class::Unavailable => {
             change.record.attempts_counted += 1;
-            let counted = u32::from(change.record.attempts_counted.unsigned_abs());
+            let counted = change.record.attempts_counted.unsigned_abs();
             if counted >= limits.attempts_max {
                 return change.fail(Reason::AttemptsExhausted, now);
             }
@@ -122,7 +127,7 @@ fn refuse(change: &mut Change, error: &SendError, now: DateTime<Utc>, limits: Li
         }
         Class::Wait => {
             change.record.attempts_counted += 1;
-            if u32::from(change.record.attempts_counted.unsigned_abs()) >= limits.attempts_max {
+            if change.record.attempts_counted.unsigned_abs() >= limits.attempts_max {
                 return change.fail(Reason::AttemptsExhausted, now);
             }
             wait(change, now + LONG_WAIT, now);
@@ -189,7 +194,7 @@ pub(crate) struct Report {
     pub(crate) status: Reported,
     /// Meta's time of it.
     pub(crate) at: DateTime<Utc>,
-    pub(crate) attempt: Option<i16>,
+    pub(crate) attempt: Option<i32>,
     pub(crate) wamid: String,
     pub(crate) error_code: Option<i64>,
     pub(crate) error: Option<String>,

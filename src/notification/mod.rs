@@ -105,12 +105,12 @@ impl Pipeline {
             hasher,
             whatsapp: parts.whatsapp,
             queue: Queue::new(parts.redis, &parts.namespace),
-            publisher: publisher.clone(),
+            events: events.clone(),
             admissions: batch::Batches::start(admit, WRITERS, BATCH_MAX),
             settlements: batch::Batches::start(settle, WRITERS, BATCH_MAX),
             deadline: deadline_receiver,
         });
-        tokio::spawn(report::run(parts.pool.clone(), publisher, stopping_receiver.clone()));
+        tokio::spawn(report::run(parts.pool.clone(), publisher, ctx.hasher.clone(), stopping_receiver.clone()));
         tokio::spawn(refresh(ctx.clone(), stopping_receiver.clone()));
         tokio::spawn(sweep_outbox(events, parts.pool, stopping_receiver));
         Ok(Self { ctx, deadline, stopping })

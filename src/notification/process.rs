@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use super::admit::{self, Admission, Admit, Admitted};
 use super::batch::Batches;
-use super::event::{self, Publisher};
+use super::event;
 use super::lifecycle::Answer;
 use super::settings::{Known, Settings};
 use super::settle::{self, Settle};
-use crate::queue::{Delivery, Outcome, Queue};
+use crate::queue::{Delivery, Events, Outcome, Queue};
 use crate::render::{Category, Input, Message, Templates};
 use crate::secret::PhoneHasher;
 use crate::tenant::phone;
@@ -35,7 +35,7 @@ pub struct Ctx {
     pub(crate) hasher: PhoneHasher,
     pub(crate) whatsapp: whatsapp::Client,
     pub(crate) queue: Queue,
-    pub(crate) publisher: Publisher,
+    pub(crate) events: Arc<Events>,
     pub(crate) admissions: Batches<Admit>,
     pub(crate) settlements: Batches<Settle>,
     /// When shutdown stops waiting for answers: what is unanswered by then is unknown.
@@ -54,12 +54,15 @@ pub async fn process(delivery: Delivery, ctx: Arc<Ctx>) -> Outcome {
     if !job.kind().sends_message() {
         return record_appointment(&ctx, &job).await;
     }
+    if is_out_of_time(&ctx) {
+        // Nothing is begun that could not be answered any more: another worker takes it.
+        return Outcome::Delay { until: Utc::now() };
+    }
     let admitted = match admit(&delivery, &job, &ctx).await {
         Ok(Admission::Send(admitted)) => admitted,
         Ok(Admission::Settled(Outcome::Reject { error })) => return reject_job(&ctx, &job, error).await,
-        Ok(Admission::Settled(outcome)) => return outcome,
+        Ok(Admission::Settled(outcome)) | Err(outcome) => return outcome,
         Ok(Admission::Stale) => return Outcome::Delay { until: Utc::now() + DATABASE_AWAY },
-        Err(outcome) => return outcome,
     };
     let span = tracing::debug_span!("notification", tenant = %admitted.known.tenant.code, kind = %job.kind(),
         notification = %admitted.notification_id, attempt = admitted.attempt);
@@ -103,13 +106,13 @@ fn parse(delivery: &Delivery) -> Result<Job, Rejection> {
 async fn reject(ctx: &Ctx, rejection: Rejection) -> Outcome {
     let error = rejection.error.to_string();
     if let (Some(tenant), Some(id)) = (&rejection.tenant, &rejection.id) {
-        ctx.publisher.publish_only(vec![event::rejected(tenant, id, &error, Utc::now())]).await;
+        event::tell_rejected(&ctx.events, &event::rejected(tenant, id, &error, Utc::now())).await;
     }
     Outcome::Reject { error }
 }
 
 async fn reject_job(ctx: &Ctx, job: &Job, error: String) -> Outcome {
-    ctx.publisher.publish_only(vec![event::rejected(&job.tenant, &job.id, &error, Utc::now())]).await;
+    event::tell_rejected(&ctx.events, &event::rejected(&job.tenant, &job.id, &error, Utc::now())).await;
     Outcome::Reject { error }
 }
 
@@ -202,6 +205,12 @@ async fn send(ctx: &Ctx, admitted: &Admitted, message: &Message) -> Answer {
         parameters: &parameters,
         opaque: &opaque.to_string(),
     };
+    if is_out_of_time(ctx) {
+        return Answer::Failed(SendError::new(
+            Class::Unavailable,
+            "the worker was stopped before it wrote the request",
+        ));
+    }
     let started = Instant::now();
     let answer = tokio::select! {
         answer = ctx.whatsapp.send(&sender, &outgoing) => match answer {
@@ -214,6 +223,11 @@ async fn send(ctx: &Ctx, admitted: &Admitted, message: &Message) -> Answer {
     };
     metrics::histogram!(crate::telemetry::metric::SEND_DURATION).record(started.elapsed().as_secs_f64());
     answer
+}
+
+/// Whether the deadline that shutdown sets is over.
+fn is_out_of_time(ctx: &Ctx) -> bool {
+    ctx.deadline.borrow().is_some_and(|at| at <= Instant::now())
 }
 
 /// Completes at the deadline that shutdown sets.
@@ -278,7 +292,7 @@ async fn slow_down(ctx: &Ctx, admitted: &Admitted, error: &SendError) {
                 error = error.message(),
                 "WhatsApp refuses this sender; its jobs wait: check token, account and payment, then `kmsnotif tenant whatsapp set`"
             );
-            metrics::counter!("kmsnotif_senders_blocked_total").increment(1);
+            metrics::counter!(crate::telemetry::metric::SENDERS_BLOCKED).increment(1);
             if let Err(error) = super::store::mark_blocked(&ctx.pool, tenant, error).await {
                 tracing::warn!(tenant = tenant.code, %error, "the block could not be recorded");
             }

@@ -27,10 +27,10 @@ pub struct Record {
     pub(crate) held: bool,
     pub(crate) posted: bool,
     pub(crate) refunded: bool,
-    pub(crate) attempt: i16,
+    pub(crate) attempt: i32,
     /// Set while the latest attempt is open; its row is written when it ends.
     pub(crate) attempt_started_at: Option<DateTime<Utc>>,
-    pub(crate) attempts_counted: i16,
+    pub(crate) attempts_counted: i32,
     pub(crate) token: String,
     pub(crate) expires_at: Option<DateTime<Utc>>,
     pub(crate) due_at: Option<DateTime<Utc>>,
@@ -129,7 +129,7 @@ pub(crate) enum Movement {
 /// An attempt that ended.
 #[derive(Debug, Clone)]
 pub(crate) struct AttemptRow {
-    pub(crate) number: i16,
+    pub(crate) number: i32,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) finished_at: DateTime<Utc>,
     pub(crate) end: AttemptEnd,

@@ -10,6 +10,7 @@ use super::event::{Committed, Publisher};
 use super::lifecycle::{self, Report, Reported};
 use super::record::{Change, NotificationId, Record};
 use super::store::{self, webhook};
+use crate::secret::PhoneHasher;
 use crate::tenant::TenantId;
 use crate::whatsapp::webhook::{Change as WebhookChange, Status, StatusEvent, parse};
 
@@ -20,9 +21,14 @@ const IDLE: Duration = Duration::from_millis(200);
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// Applies stored bodies until told to stop.
-pub(crate) async fn run(pool: PgPool, publisher: Publisher, mut stopping: tokio::sync::watch::Receiver<bool>) {
+pub(crate) async fn run(
+    pool: PgPool,
+    publisher: Publisher,
+    hasher: PhoneHasher,
+    mut stopping: tokio::sync::watch::Receiver<bool>,
+) {
     loop {
-        let pause = match apply_some(&pool, &publisher).await {
+        let pause = match apply_some(&pool, &publisher, &hasher).await {
             Ok(0) => IDLE,
             Ok(_) => Duration::ZERO,
             Err(error) => {
@@ -38,7 +44,11 @@ pub(crate) async fn run(pool: PgPool, publisher: Publisher, mut stopping: tokio:
 }
 
 /// Applies some stored bodies; says how many.
-pub(crate) async fn apply_some(pool: &PgPool, publisher: &Publisher) -> Result<usize, sqlx::Error> {
+pub(crate) async fn apply_some(
+    pool: &PgPool,
+    publisher: &Publisher,
+    hasher: &PhoneHasher,
+) -> Result<usize, sqlx::Error> {
     let mut tx = store::begin(pool).await?;
     let bodies = webhook::claim(&mut tx, BODIES_MAX).await?;
     if bodies.is_empty() {
@@ -58,17 +68,13 @@ pub(crate) async fn apply_some(pool: &PgPool, publisher: &Publisher) -> Result<u
             Err(error) => applied.push((*id, Some(error.to_string()))),
         }
     }
-    let targets = find_targets(&mut tx, &events).await?;
+    let targets = find_targets(&mut tx, &events, hasher).await?;
     store::lock_accounts(&mut tx, targets.iter().flatten().map(|(tenant, _)| *tenant)).await?;
     let ids = targets.iter().flatten().copied();
     let records = store::list_by_id(&mut tx, ids).await?;
     let changes = decide(&events, &targets, records);
     let codes = store::list_codes(&mut tx, changes.iter().map(|change| change.record.tenant_id)).await?;
-    let mut lines = Vec::new();
-    // A notification may change several times in one batch (sent, delivered, read): each step is told, in order.
-    for round in rounds(changes) {
-        lines.extend(store::write(&mut tx, &[], &round, &codes, Utc::now()).await?);
-    }
+    let lines = store::write_in_rounds(&mut tx, changes, &codes, Utc::now()).await?;
     let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
     webhook::mark_applied(&mut tx, &applied).await?;
     tx.commit().await?;
@@ -80,19 +86,30 @@ pub(crate) async fn apply_some(pool: &PgPool, publisher: &Publisher) -> Result<u
 async fn find_targets(
     tx: &mut sqlx::PgConnection,
     events: &[Box<StatusEvent>],
+    hasher: &PhoneHasher,
 ) -> Result<Vec<Option<(TenantId, NotificationId)>>, sqlx::Error> {
     let mut targets: Vec<Option<(TenantId, NotificationId)>> =
         events.iter().map(|event| event.opaque.map(|opaque| (TenantId(opaque.tenant), opaque.notification))).collect();
     for (event, target) in events.iter().zip(&mut targets) {
         if target.is_none() {
-            let phone_number_id = event.phone_number_id.as_str();
-            *target = webhook::find_by_wamid(tx, phone_number_id, &event.wamid).await?;
+            *target = find_by_wamid(tx, event, hasher).await?;
             if target.is_none() {
                 tracing::info!(status = event.status.as_str(), "a status event of a message that is not ours");
             }
         }
     }
     Ok(targets)
+}
+
+/// Events without our echoed data name the recipient as a rule, by whom the message is found.
+async fn find_by_wamid(
+    tx: &mut sqlx::PgConnection,
+    event: &StatusEvent,
+    hasher: &PhoneHasher,
+) -> Result<Option<(TenantId, NotificationId)>, sqlx::Error> {
+    let Some(recipient) = event.recipient_id.as_deref() else { return Ok(None) };
+    let recipient = format!("+{}", recipient.trim_start_matches('+'));
+    webhook::find_by_wamid(tx, &event.phone_number_id, &hasher.hash(&recipient), &event.wamid).await
 }
 
 /// Applies the events one after the other; returns every step.
@@ -135,19 +152,4 @@ fn report(event: &StatusEvent) -> Option<Report> {
         billed_type: event.pricing.as_ref().and_then(|pricing| pricing.kind.clone()),
         billed_category: event.pricing.as_ref().and_then(|pricing| pricing.category.clone()),
     })
-}
-
-/// Splits changes so that each round has a notification at most once, in order.
-fn rounds(changes: Vec<Change>) -> Vec<Vec<Change>> {
-    let mut seen: HashMap<NotificationId, usize> = HashMap::new();
-    let mut rounds: Vec<Vec<Change>> = Vec::new();
-    for change in changes {
-        let round = seen.entry(change.record.notification_id).or_default();
-        if rounds.len() <= *round {
-            rounds.push(Vec::new());
-        }
-        rounds[*round].push(change);
-        *round += 1;
-    }
-    rounds
 }

@@ -15,7 +15,7 @@ pub fn wait(nth: u32, retry_after: Option<Duration>) -> Duration {
 /// As [`wait`], with the random part given (0 to 1).
 fn jittered(nth: u32, retry_after: Option<Duration>, random: f64) -> Duration {
     let random = ceiling(nth).mul_f64(random);
-    retry_after.map_or(random, |asked| asked.min(CEILING).max(random.min(asked * 2)))
+    retry_after.map_or(random, |asked| asked.max(random.min(asked * 2)))
 }
 
 fn ceiling(nth: u32) -> Duration {

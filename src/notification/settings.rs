@@ -77,8 +77,8 @@ impl Settings {
     }
 
     /// Loads the prices anew.
-    pub(crate) async fn reload_prices(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
-        let prices = price::store::load(pool).await?;
+    pub(crate) async fn reload_prices(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let prices = price::store::load(connection).await?;
         *self.prices.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(prices);
         Ok(())
     }

@@ -20,7 +20,7 @@ pub(crate) struct Request {
     pub(crate) tenant_id: TenantId,
     pub(crate) tenant_code: String,
     pub(crate) notification_id: NotificationId,
-    pub(crate) attempt: i16,
+    pub(crate) attempt: i32,
     pub(crate) answer: Answer,
     /// Template and text, for the row.
     pub(crate) rendered: Option<(String, String)>,
@@ -48,7 +48,7 @@ impl Write for Settle {
         let mut changes = Vec::with_capacity(requests.len());
         let mut outcomes = Vec::with_capacity(requests.len());
         for request in requests {
-            let Some(mut record) = records.remove(&request.notification_id) else {
+            let Some(mut record) = records.get(&request.notification_id).cloned() else {
                 tracing::error!(notification = %request.notification_id, "an answer for a notification that is gone");
                 outcomes.push(Outcome::Done);
                 continue;
@@ -60,6 +60,8 @@ impl Write for Settle {
             match lifecycle::answered(record, request.attempt, &request.answer, request.finished_at, self.limits) {
                 Some(change) => {
                     outcomes.push(outcome(change.record.status, change.record.due_at));
+                    // A second answer in this batch sees what the first one did.
+                    records.insert(request.notification_id, change.record.clone());
                     changes.push(change);
                 }
                 // Settled before (this very write, its commit's answer lost), or a later attempt exists.
@@ -68,7 +70,7 @@ impl Write for Settle {
         }
         let codes: HashMap<TenantId, String> =
             requests.iter().map(|request| (request.tenant_id, request.tenant_code.clone())).collect();
-        let lines = store::write(&mut tx, &[], &changes, &codes, Utc::now()).await?;
+        let lines = store::write_in_rounds(&mut tx, changes, &codes, Utc::now()).await?;
         let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
         tx.commit().await?;
         self.publisher.publish(Committed { outbox_id, lines });

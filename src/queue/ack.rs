@@ -11,31 +11,52 @@ use super::key::GROUP;
 use super::pool::{Pool, Verdicts};
 use super::record::pack;
 use super::script;
+use crate::telemetry::metric;
 
 /// Jobs ended in one call at most.
 const BATCH_MAX: usize = 500;
+/// Bytes of payloads that one call carries at most.
+const SETTLE_BYTES: usize = 4 * 1024 * 1024;
 /// First wait of a job that crashed; grows fourfold with each delivery.
 const CRASH_DELAY_MS: i64 = 1_000;
 /// Bytes of an error kept in the rejected stream.
 const ERROR_MAX: usize = 1_000;
 
-/// Ends jobs until every sender is gone, then returns: that is the flush at shutdown.
+/// Ends jobs until the task is aborted, which shutdown does once nothing is in hand.
 pub(crate) async fn run(pool: Arc<Pool>, mut verdicts: Verdicts) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while verdicts.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        metrics::histogram!(crate::telemetry::metric::BATCH_JOBS, "step" => "ack").record(batch.len() as f64);
+        metrics::histogram!(metric::BATCH_JOBS, "step" => "ack").record(batch.len() as f64);
         let (done, rest): (Vec<_>, Vec<_>) =
             batch.drain(..).partition(|(_, verdict)| matches!(verdict, Verdict::Outcome(Outcome::Done)));
         if !done.is_empty() {
             acknowledge(&pool, &done).await;
         }
-        if !rest.is_empty() {
-            settle(&pool, &rest).await;
+        for chunk in chunks(&rest) {
+            settle(&pool, chunk).await;
         }
-        for (hand, _) in done.iter().chain(&rest) {
+        for (hand, verdict) in done.iter().chain(&rest) {
+            metrics::counter!(metric::JOBS, "outcome" => verdict.as_str()).increment(1);
             pool.let_go(hand);
         }
     }
+}
+
+/// Splits jobs so that the payloads of a chunk stay below [`SETTLE_BYTES`] (one payload may be larger).
+fn chunks(mut rest: &[(Arc<Hand>, Verdict)]) -> Vec<&[(Arc<Hand>, Verdict)]> {
+    let mut chunks = Vec::new();
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = |(hand, _): &&(Arc<Hand>, Verdict)| {
+            bytes += hand.payload.as_ref().map_or(0, Vec::len);
+            bytes <= SETTLE_BYTES
+        };
+        let count = rest.iter().take_while(fits).count().max(1);
+        let (chunk, left) = rest.split_at(count);
+        chunks.push(chunk);
+        rest = left;
+    }
+    chunks
 }
 
 async fn acknowledge(pool: &Pool, done: &[(Arc<Hand>, Verdict)]) {
@@ -70,7 +91,7 @@ fn report_lost(lost: redis::Value) {
     if let redis::Value::Int(lost) = lost
         && lost > 0
     {
-        metrics::counter!("kmsnotif_leases_lost_total").increment(lost as u64);
+        metrics::counter!(metric::LEASES_LOST).increment(lost as u64);
         tracing::warn!(lost, "jobs were taken over before they were acknowledged; their new owner ends them");
     }
 }

@@ -49,6 +49,7 @@ impl QueueBackend {
                 tokio::spawn(intake::run(pool.clone())),
                 tokio::spawn(lanes::run(pool.clone())),
                 tokio::spawn(keeper::run(pool.clone())),
+                tokio::spawn(keeper::take_over_idle(pool.clone())),
             ],
             renewals: tokio::spawn(keeper::renew_leases(pool.clone())),
             ack: tokio::spawn(ack::run(pool.clone(), verdicts)),

@@ -78,3 +78,16 @@ pub(crate) enum Verdict {
     /// It was never started: it goes back to the front of its lane.
     Back,
 }
+
+impl Verdict {
+    /// The label of metrics.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Verdict::Outcome(Outcome::Done) => "done",
+            Verdict::Outcome(Outcome::Delay { .. }) => "delayed",
+            Verdict::Outcome(Outcome::Reject { .. }) => "rejected",
+            Verdict::Crashed(_) => "crashed",
+            Verdict::Back => "handed_back",
+        }
+    }
+}

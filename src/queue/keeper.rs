@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use chrono::Utc;
 use redis::{RedisResult, Value};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::DELIVERIES_MAX;
-use super::entry::{Entry, Source, list_entries, text};
-use super::hand::{Hand, Verdict};
+use super::entry::{Source, list_entries};
+use super::hand::Hand;
 use super::key::GROUP;
-use super::pool::Pool;
+use super::pool::{Pending, Pool, Whose};
 use super::stats::{WORKER_STALE, WorkerInfo, read_stats, read_workers};
 use super::{lanes, script};
 
@@ -52,9 +52,8 @@ pub(crate) async fn renew_leases(pool: Arc<Pool>) {
 pub(crate) async fn run(pool: Arc<Pool>) {
     let started_at = Utc::now();
     let mut promote_tick = interval(PROMOTE_EVERY);
-    let mut takeover_tick = interval(pool.options.lease / 4);
     let mut heartbeat_tick = interval(HEARTBEAT_EVERY);
-    for tick in [&mut promote_tick, &mut takeover_tick, &mut heartbeat_tick] {
+    for tick in [&mut promote_tick, &mut heartbeat_tick] {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
     let mut finished_before = 0;
@@ -62,14 +61,6 @@ pub(crate) async fn run(pool: Arc<Pool>) {
         tokio::select! {
             () = pool.stopped() => return,
             _ = promote_tick.tick() => promote(&pool).await,
-            _ = takeover_tick.tick() => {
-                for source in [Source::Jobs, Source::Run] {
-                    if let Err(error) = take_over(&pool, source).await {
-                        pool.mend(&error).await;
-                        tracing::debug!(%error, "takeover failed; the next tick tries again");
-                    }
-                }
-            }
             _ = heartbeat_tick.tick() => {
                 let finished = pool.finished();
                 let info = WorkerInfo {
@@ -116,93 +107,86 @@ async fn promote(pool: &Pool) {
     }
 }
 
-/// Takes over entries whose lease ran out: their worker died, or stalled for longer than the lease.
-async fn take_over(pool: &Pool, source: Source) -> RedisResult<()> {
-    let permits = pool.permits(TAKEOVER_MAX);
-    if permits.is_empty() {
-        return Ok(());
+/// Takes over entries whose lease ran out, four times per lease, until the pool stops.
+///
+/// Their worker died, or stalled for longer than the lease. It is a task of its own, and waits in line for
+/// capacity like everybody else: a busy worker takes over too.
+pub(crate) async fn take_over_idle(pool: Arc<Pool>) {
+    let mut tick = interval(pool.options.lease / 4);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = pool.stopped() => return,
+            _ = tick.tick() => {}
+        }
+        for source in [Source::Jobs, Source::Run] {
+            if let Err(error) = take_over(&pool, source).await {
+                pool.mend(&error).await;
+                tracing::debug!(%error, "takeover failed; the next tick tries again");
+            }
+        }
     }
-    let (stream, field) = match source {
-        Source::Jobs => (&pool.keys.jobs, "job"),
-        Source::Run => (&pool.keys.run, "token"),
-    };
-    let answer: Vec<Value> = pool
+}
+
+async fn take_over(pool: &Pool, source: Source) -> RedisResult<()> {
+    let mut idle = pool.list_pending(source, Whose::Idle(pool.options.lease), TAKEOVER_MAX).await?;
+    while !idle.is_empty() {
+        let first = tokio::select! {
+            () = pool.stopped() => return Ok(()),
+            permit = pool.capacity.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
+        };
+        let mut permits = pool.permits(idle.len() - 1);
+        permits.push(first);
+        let now: Vec<Pending> = idle.drain(..permits.len().min(idle.len())).collect();
+        claim(pool, source, &now, permits).await?;
+    }
+    Ok(())
+}
+
+/// Claims entries, unless another was faster, and starts them.
+async fn claim(pool: &Pool, source: Source, idle: &[Pending], permits: Vec<OwnedSemaphorePermit>) -> RedisResult<()> {
+    let stream = pool.stream(source);
+    let field = if source == Source::Jobs { "job" } else { "token" };
+    let answer: Value = pool
         .commands
         .try_call(async |mut connection| {
-            redis::cmd("XAUTOCLAIM")
-                .arg(&[stream.as_str(), GROUP, &pool.options.worker])
+            redis::cmd("XCLAIM")
+                .arg(&[stream, GROUP, &pool.options.worker])
                 .arg(pool.options.lease.as_millis() as u64)
-                .arg(&["0-0", "COUNT"])
-                .arg(permits.len())
+                .arg(idle.iter().map(|pending| pending.id.as_str()).collect::<Vec<_>>())
                 .query_async(&mut connection)
                 .await
         })
         .await?;
-    let mut entries = list_entries(answer.into_iter().nth(1).unwrap_or(Value::Nil), field);
+    let mut entries = list_entries(answer, field);
     entries.retain(|entry| !pool.is_in_hand(source, &entry.id));
     if entries.is_empty() {
         return Ok(());
     }
     tracing::info!(count = entries.len(), stream, "jobs of a silent worker taken over");
-    metrics::counter!("kmsnotif_takeovers_total").increment(entries.len() as u64);
-    let times = count_deliveries(pool, stream, &entries).await?;
+    metrics::counter!(crate::telemetry::metric::TAKEOVERS).increment(entries.len() as u64);
+    let times: HashMap<&str, u32> = idle.iter().map(|pending| (pending.id.as_str(), pending.deliveries + 1)).collect();
     let counted = entries.into_iter().map(|entry| {
-        let times = times.get(&entry.id).copied().unwrap_or(2);
+        let times = times.get(entry.id.as_str()).copied().unwrap_or(2);
         (entry, times)
     });
-    match source {
-        Source::Run => lanes::start_run_entries(pool, counted.collect(), permits).await,
-        Source::Jobs => {
-            for ((entry, times), permit) in counted.zip(permits) {
-                let lane = pool.lane_of(entry.value.as_deref());
-                let hand = Hand {
-                    source,
-                    token: entry.id.clone(),
-                    id: entry.id,
-                    lane,
-                    payload: entry.value,
-                    deliveries: times,
-                    _permit: permit,
-                };
-                start_or_reject(pool, hand);
-            }
-        }
+    if source == Source::Run {
+        lanes::start_run_entries(pool, counted.collect(), permits).await;
+        return Ok(());
+    }
+    for ((entry, times), permit) in counted.zip(permits) {
+        let lane = pool.lane_of(entry.value.as_deref());
+        pool.start_or_reject(Hand {
+            source,
+            token: entry.id.clone(),
+            id: entry.id,
+            lane,
+            payload: entry.value,
+            deliveries: times,
+            _permit: permit,
+        });
     }
     Ok(())
-}
-
-/// A job that was delivered too often is not tried again: it may be what kills its workers.
-fn start_or_reject(pool: &Pool, hand: Hand) {
-    if hand.deliveries > DELIVERIES_MAX {
-        let error = "no worker survived it".to_owned();
-        let _ = pool.verdicts.send((Arc::new(hand), Verdict::Crashed(error)));
-    } else {
-        pool.start(hand);
-    }
-}
-
-/// How often each entry was delivered, counted by Redis across crashes.
-async fn count_deliveries(pool: &Pool, stream: &str, entries: &[Entry]) -> RedisResult<HashMap<String, u32>> {
-    let answers: Vec<Value> = pool
-        .commands
-        .try_call(async |mut connection| {
-            let mut pipeline = redis::pipe();
-            for entry in entries {
-                pipeline.cmd("XPENDING").arg(&[stream, GROUP, &entry.id, &entry.id, "1"]);
-            }
-            pipeline.query_async(&mut connection).await
-        })
-        .await?;
-    let mut times = HashMap::new();
-    for answer in answers {
-        let Value::Array(mut rows) = answer else { continue };
-        let Some(Value::Array(row)) = rows.pop() else { continue };
-        let mut row = row.into_iter();
-        if let (Some(id), Some(Value::Int(count))) = (row.next().and_then(text), row.nth(2)) {
-            times.insert(id, u32::try_from(count).unwrap_or(u32::MAX));
-        }
-    }
-    Ok(times)
 }
 
 /// Says that this worker lives, removes those long gone, and publishes the queue's depth.

@@ -141,14 +141,13 @@ pub(crate) async fn start_run_entries(pool: &Pool, entries: Vec<(Entry, u32)>, p
                 redis::cmd("HGET").arg(&pool.keys.held).arg(&token).query_async(&mut connection).await
             })
             .await;
-        match record {
-            Some(record) => pool.start(hand(pool, entry.id, token, &record, times, permit)),
-            None => {
-                let args: [&[u8]; 5] =
-                    [GROUP.as_bytes(), pool.options.worker.as_bytes(), b"0", entry.id.as_bytes(), token.as_bytes()];
-                let keys = [pool.keys.jobs.as_str(), &pool.keys.held, &pool.keys.run];
-                pool.script("done", &script::DONE, &keys, &args).await;
-            }
+        if let Some(record) = record {
+            pool.start_or_reject(hand(pool, entry.id, token, &record, times, permit));
+            continue;
         }
+        let args: [&[u8]; 5] =
+            [GROUP.as_bytes(), pool.options.worker.as_bytes(), b"0", entry.id.as_bytes(), token.as_bytes()];
+        let keys = [pool.keys.jobs.as_str(), &pool.keys.held, &pool.keys.run];
+        pool.script("done", &script::DONE, &keys, &args).await;
     }
 }

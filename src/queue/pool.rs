@@ -13,10 +13,12 @@ use super::hand::{Delivery, Hand, Verdict};
 use super::key::{GROUP, Keys};
 use super::link::Link;
 use super::record::Lane;
-use super::{Options, Router};
+use super::{DELIVERIES_MAX, Options, Router};
 
 /// An answer of an ordinary command is awaited this long: longer than any stall that heals by itself.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Entries of a lost answer looked for at once.
+const LOST_MAX: usize = 1_000;
 /// How long a read of the intake blocks; also how soon it notices a shutdown.
 pub(crate) const BLOCK: Duration = Duration::from_millis(500);
 
@@ -120,6 +122,16 @@ impl Pool {
         let _ = self.deliver.send(Delivery(hand));
     }
 
+    /// As [`start`](Self::start), but a job that was delivered too often may be what kills its workers.
+    pub(crate) fn start_or_reject(&self, hand: Hand) {
+        if hand.deliveries > DELIVERIES_MAX {
+            let error = "no worker survived it".to_owned();
+            let _ = self.verdicts.send((Arc::new(hand), Verdict::Crashed(error)));
+        } else {
+            self.start(hand);
+        }
+    }
+
     pub(crate) fn is_in_hand(&self, source: Source, id: &str) -> bool {
         self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&(source, id.to_owned()))
     }
@@ -192,20 +204,61 @@ impl Pool {
             .await
     }
 
-    /// Lists what Redis says is pending for this worker but not in hand: answers that were lost on the way.
-    pub(crate) async fn list_lost(&self, source: Source, field: &str) -> RedisResult<Vec<Entry>> {
-        let stream = self.stream(source);
-        let answer: Value = self
+    /// Lists up to `most` pending entries: this worker's own, or anybody's that are idle for `idle`.
+    ///
+    /// Unlike reading the group's history it leaves the count of deliveries alone.
+    pub(crate) async fn list_pending(&self, source: Source, whose: Whose, most: usize) -> RedisResult<Vec<Pending>> {
+        let rows: Vec<(String, String, i64, u32)> = self
             .commands
             .try_call(async |mut connection| {
-                redis::cmd("XREADGROUP")
-                    .arg(&["GROUP", GROUP, &self.options.worker, "COUNT", "1000", "STREAMS", stream, "0"])
-                    .query_async(&mut connection)
-                    .await
+                let mut command = redis::cmd("XPENDING");
+                command.arg(&[self.stream(source), GROUP]);
+                if let Whose::Idle(idle) = whose {
+                    command.arg("IDLE").arg(idle.as_millis() as u64);
+                }
+                command.arg(&["-", "+"]).arg(most);
+                if let Whose::Own = whose {
+                    command.arg(&self.options.worker);
+                }
+                command.query_async(&mut connection).await
             })
             .await?;
-        let mut entries = super::entry::read_entries(answer, field);
-        entries.retain(|entry| !self.is_in_hand(source, &entry.id));
-        Ok(entries)
+        let pending = rows.into_iter().map(|(id, _, _, deliveries)| Pending { id, deliveries });
+        Ok(pending.filter(|pending| !self.is_in_hand(source, &pending.id)).collect())
     }
+
+    /// Lists entries that are pending for this worker but not in hand: answers that were lost on the way.
+    pub(crate) async fn list_lost(&self, source: Source, field: &str) -> RedisResult<Vec<Entry>> {
+        let lost = self.list_pending(source, Whose::Own, LOST_MAX).await?;
+        if lost.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answers: Vec<Value> = self
+            .commands
+            .try_call(async |mut connection| {
+                let mut pipeline = redis::pipe();
+                for pending in &lost {
+                    pipeline.cmd("XRANGE").arg(&[self.stream(source), &pending.id, &pending.id]);
+                }
+                pipeline.query_async(&mut connection).await
+            })
+            .await?;
+        Ok(answers.into_iter().flat_map(|answer| super::entry::list_entries(answer, field)).collect())
+    }
+}
+
+/// Whose pending entries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Whose {
+    Own,
+    /// Anybody's whose lease is not renewed any more.
+    Idle(Duration),
+}
+
+/// An entry of a pending list.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) id: String,
+    /// How often it was delivered so far.
+    pub(crate) deliveries: u32,
 }

@@ -46,7 +46,7 @@ impl Stats {
             metrics::gauge!(crate::telemetry::metric::QUEUE_JOBS, "state" => state).set(count as f64);
         }
         metrics::gauge!(crate::telemetry::metric::QUEUE_OLDEST_WAIT).set(self.oldest_wait_ms as f64 / 1_000.0);
-        metrics::gauge!("kmsnotif_workers").set(self.workers as f64);
+        metrics::gauge!(crate::telemetry::metric::WORKERS).set(self.workers as f64);
     }
 }
 

@@ -33,6 +33,14 @@ pub const SEND_DURATION: &str = "kmsnotif_send_duration_seconds";
 pub const BATCH_JOBS: &str = "kmsnotif_batch_jobs";
 /// Counter: connections to Redis that had to be made again.
 pub const REDIS_RECONNECTS: &str = "kmsnotif_redis_reconnects_total";
+/// Counter: jobs taken over from workers whose lease ran out.
+pub const TAKEOVERS: &str = "kmsnotif_takeovers_total";
+/// Counter: jobs that another worker had taken over before they were acknowledged here.
+pub const LEASES_LOST: &str = "kmsnotif_leases_lost_total";
+/// Gauge: workers that gave a sign of life lately, as this process sees it.
+pub const WORKERS: &str = "kmsnotif_workers";
+/// Counter: attempts that WhatsApp refused because it blocks the sender as a whole.
+pub const SENDERS_BLOCKED: &str = "kmsnotif_senders_blocked_total";
 /// Counter, labels `source` and `outcome`: webhook bodies received.
 pub const WEBHOOK_BODIES: &str = "kmsnotif_webhook_bodies_total";
 /// Histogram: size of webhook bodies, in bytes.
@@ -103,6 +111,10 @@ fn describe() {
     describe_histogram!(SEND_DURATION, Unit::Seconds, "From the request to WhatsApp until its answer.");
     describe_histogram!(BATCH_JOBS, Unit::Count, "How many jobs shared one batch, by step.");
     describe_counter!(REDIS_RECONNECTS, Unit::Count, "Connections to Redis that had to be made again.");
+    describe_counter!(TAKEOVERS, Unit::Count, "Jobs taken over from workers whose lease ran out.");
+    describe_counter!(LEASES_LOST, Unit::Count, "Jobs another worker had taken over before they were acknowledged.");
+    describe_gauge!(WORKERS, Unit::Count, "Workers that gave a sign of life lately.");
+    describe_counter!(SENDERS_BLOCKED, Unit::Count, "Attempts that WhatsApp refused because it blocks the sender.");
     describe_counter!(WEBHOOK_BODIES, Unit::Count, "Webhook bodies received, by source and outcome.");
     describe_histogram!(WEBHOOK_BODY_SIZE, Unit::Bytes, "Size of webhook bodies.");
     describe_counter!(STATUS_EVENTS_APPLIED, Unit::Count, "Status events applied to notifications, by status.");

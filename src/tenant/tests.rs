@@ -151,7 +151,10 @@ async fn many_tenants_load_in_one_query(pool: PgPool) {
     let mut loaded = store::list_settings(&pool, &codes).await.unwrap();
     loaded.sort_by(|left, right| left.code.cmp(&right.code));
     assert_eq!(loaded.iter().map(|tenant| tenant.configuration.is_some()).collect::<Vec<_>>(), [true, false]);
-    let (ids, revisions): (Vec<_>, Vec<_>) = cached.iter().map(|tenant| (tenant.id, tenant.revision)).unzip();
+    let ids: Vec<_> = cached.iter().map(|tenant| tenant.id).collect();
     assert_eq!(store::list_settings_by_id(&pool, &ids).await.unwrap().len(), 3);
-    assert_eq!(store::list_outdated(&pool, &ids, &revisions).await.unwrap(), [cached[1].id]);
+    let since = loaded[1].configuration.as_ref().unwrap().updated_at;
+    let changed = store::list_changed(&pool, since).await.unwrap();
+    assert_eq!(changed.iter().map(|tenant| tenant.id).collect::<Vec<_>>(), [cached[1].id]);
+    assert_eq!(store::list_all(&pool).await.unwrap().len(), 3);
 }

@@ -18,7 +18,7 @@ pub struct Opaque {
     /// The notification.
     pub notification: Uuid,
     /// The number of its attempt, from 1.
-    pub attempt: i16,
+    pub attempt: i32,
 }
 
 /// Says that opaque data was not written by this service.
@@ -57,7 +57,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_sent_is_recognised(tenant in any::<u128>(), id in any::<u128>(), attempt in 0..=i16::MAX) {
+        fn what_is_sent_is_recognised(tenant in any::<u128>(), id in any::<u128>(), attempt in 0..=i32::MAX) {
             let opaque = Opaque { tenant: Uuid::from_u128(tenant), notification: Uuid::from_u128(id), attempt };
             prop_assert_eq!(opaque.to_string().parse(), Ok(opaque));
             prop_assert!(opaque.to_string().len() <= 512);
@@ -83,7 +83,7 @@ mod tests {
             &format!("k1:{id}:{id}:"),
             &format!("k1:{id}:{id}:-1"),
             &format!("k1:{id}:{id}:+1"),
-            &format!("k1:{id}:{id}:32768"),
+            &format!("k1:{id}:{id}:2147483648"),
             &format!("k1:{id}:{id}:1:2"),
         ] {
             assert_eq!(text.parse::<Opaque>(), Err(NotOurs), "{text}");

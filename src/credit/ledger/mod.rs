@@ -122,7 +122,7 @@ pub struct Entry {
     /// What moved it: a notification and its attempt.
     pub notification_id: Option<Uuid>,
     /// The attempt that was paid for.
-    pub attempt: Option<i16>,
+    pub attempt: Option<i32>,
     /// The price that was taken.
     pub price_id: Option<i64>,
     /// What moved it: a purchase.

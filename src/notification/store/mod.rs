@@ -23,7 +23,7 @@ use crate::whatsapp::SendError;
 
 pub(crate) use read::{list_by_id, list_by_key};
 pub use view::{AttemptView, Filter, NotificationView, find, list};
-pub(crate) use write::write;
+pub(crate) use write::{write, write_in_rounds};
 
 /// Begins a transaction of the pipeline.
 ///
@@ -142,20 +142,24 @@ pub(crate) async fn delete_outbox(executor: impl sqlx::PgExecutor<'_>, ids: &[Uu
     Ok(())
 }
 
-/// Claims outbox rows that their writer left behind.
+/// Claims outbox rows that their writer left behind: no other sweep takes them for as long again.
 pub(crate) async fn claim_outbox(
-    tx: &mut PgConnection,
+    pool: &PgPool,
     older_than: DateTime<Utc>,
     most: i64,
 ) -> Result<Vec<(Uuid, String)>, sqlx::Error> {
-    sqlx::query_as(
-        "select event_outbox_id, events from event_outbox where created_at < $1 \
-         order by event_outbox_id limit $2 for update skip locked",
+    let mut rows: Vec<(Uuid, String)> = sqlx::query_as(
+        "update event_outbox set created_at = now() where event_outbox_id in \
+             (select event_outbox_id from event_outbox where created_at < $1 \
+              order by event_outbox_id limit $2 for update skip locked) \
+         returning event_outbox_id, events",
     )
     .bind(older_than)
     .bind(most)
-    .fetch_all(tx)
-    .await
+    .fetch_all(pool)
+    .await?;
+    rows.sort_by_key(|(id, _)| *id);
+    Ok(rows)
 }
 
 /// Records that Meta refuses a tenant's sender.

@@ -64,7 +64,7 @@ pub struct NotificationView {
 #[derive(Debug, Clone, Serialize)]
 pub struct AttemptView {
     /// From 1.
-    pub number: i16,
+    pub number: i32,
     /// When the request began.
     pub started_at: DateTime<Utc>,
     /// When its answer was read; null while it is under way.
@@ -121,7 +121,7 @@ pub async fn find(pool: &PgPool, tenant: TenantId, job_id: &str) -> Result<Optio
     .fetch_all(pool)
     .await?;
     let mut attempts = ended.iter().map(read_attempt).collect::<Result<Vec<_>, _>>()?;
-    let number: i16 = row.try_get("attempt")?;
+    let number: i32 = row.try_get("attempt")?;
     if let Some(started_at) = row.try_get("attempt_started_at")?
         && attempts.last().is_none_or(|attempt: &AttemptView| attempt.number < number)
     {

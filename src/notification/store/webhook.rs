@@ -45,21 +45,22 @@ pub(crate) async fn mark_applied(tx: &mut PgConnection, applied: &[(Uuid, Option
     Ok(())
 }
 
-/// Finds a notification by Meta's id of its message, among the sender's of the last 40 days.
+/// Finds a notification by Meta's id of its message, among those of its recipient.
 ///
-/// Only events without our echoed data need it (Meta echoes it always), so it has no index of its own.
+/// Only events without our echoed data need it (Meta echoes it always), so Meta's id has no index of its own.
 pub(crate) async fn find_by_wamid(
     tx: &mut PgConnection,
     phone_number_id: &str,
+    recipient_hash: &[u8; 16],
     wamid: &str,
 ) -> Result<Option<(TenantId, NotificationId)>, sqlx::Error> {
     sqlx::query_as(
         "select n.tenant_id, n.notification_id from whatsapp_configuration c \
          join notification n on n.tenant_id = c.tenant_id \
-         where c.phone_number_id = $1 and n.notification_id >= uuid_floor(now() - interval '40 days') \
-           and n.wamid = $2 limit 1",
+         where c.phone_number_id = $1 and n.recipient_hash = $2 and n.wamid = $3 limit 1",
     )
     .bind(phone_number_id)
+    .bind(recipient_hash.as_slice())
     .bind(wamid)
     .fetch_optional(tx)
     .await

@@ -42,6 +42,35 @@ pub(crate) async fn write(
     Ok(all.into_iter().filter_map(|change| admit::told(change, codes, now)).collect())
 }
 
+/// Writes changes of which several may concern one notification (sent, delivered, read): each step, in order.
+pub(crate) async fn write_in_rounds(
+    tx: &mut PgConnection,
+    changes: Vec<Change>,
+    codes: &HashMap<TenantId, String>,
+    now: DateTime<Utc>,
+) -> Result<Vec<String>, sqlx::Error> {
+    let mut lines = Vec::new();
+    for round in rounds(changes) {
+        lines.extend(write(tx, &[], &round, codes, now).await?);
+    }
+    Ok(lines)
+}
+
+/// Splits changes so that each round has a notification at most once, in order.
+fn rounds(changes: Vec<Change>) -> Vec<Vec<Change>> {
+    let mut seen: HashMap<Uuid, usize> = HashMap::new();
+    let mut rounds: Vec<Vec<Change>> = Vec::new();
+    for change in changes {
+        let round = seen.entry(change.record.notification_id).or_default();
+        if rounds.len() <= *round {
+            rounds.push(Vec::new());
+        }
+        rounds[*round].push(change);
+        *round += 1;
+    }
+    rounds
+}
+
 async fn insert(tx: &mut PgConnection, fresh: &[Fresh<'_>]) -> Result<(), sqlx::Error> {
     let rows: Vec<(&Record, &admit::Request)> =
         fresh.iter().map(|fresh| (&fresh.change.record, fresh.request)).collect();
@@ -51,7 +80,7 @@ async fn insert(tx: &mut PgConnection, fresh: &[Fresh<'_>]) -> Result<(), sqlx::
              send_after, expires_at, due_at, seq, traceparent, created_at) \
          select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], \
              $8::text[], $9::bytea[], $10::text[], $11::text[], $12::bigint[], $13::numeric[], $14::text[], \
-             $15::bool[], $16::smallint[], $17::timestamptz[], $18::text[], $19::timestamptz[], $20::timestamptz[], \
+             $15::bool[], $16::int[], $17::timestamptz[], $18::text[], $19::timestamptz[], $20::timestamptz[], \
              $21::timestamptz[], $22::int[], $23::text[], $24::timestamptz[])",
     )
     .bind(column!(rows, row => row.0.tenant_id))
@@ -98,7 +127,7 @@ async fn update(tx: &mut PgConnection, changes: &[Change]) -> Result<(), sqlx::E
              sent_at = c.sent_at, delivered_at = c.delivered_at, read_at = c.read_at, failed_at = c.failed_at, \
              unknown_at = c.unknown_at \
          from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::numeric[], $7::text[], \
-             $8::bool[], $9::bool[], $10::bool[], $11::smallint[], $12::timestamptz[], $13::smallint[], $14::text[], \
+             $8::bool[], $9::bool[], $10::bool[], $11::int[], $12::timestamptz[], $13::int[], $14::text[], \
              $15::timestamptz[], $16::int[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], \
              $22::timestamptz[], $23::timestamptz[], $24::timestamptz[], $25::timestamptz[], $26::timestamptz[], \
              $27::timestamptz[]) \
@@ -156,7 +185,7 @@ async fn upsert_attempts(tx: &mut PgConnection, changes: &[Change]) -> Result<()
     sqlx::query(
         "insert into attempt (tenant_id, notification_id, number, started_at, finished_at, outcome, error_code, \
              error, wamid) \
-         select * from unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::timestamptz[], $5::timestamptz[], \
+         select * from unnest($1::uuid[], $2::uuid[], $3::int[], $4::timestamptz[], $5::timestamptz[], \
              $6::text[], $7::int[], $8::text[], $9::text[]) \
          on conflict (tenant_id, notification_id, number) do update \
          set finished_at = excluded.finished_at, outcome = excluded.outcome, error_code = excluded.error_code, \
@@ -193,7 +222,7 @@ async fn insert_entries(tx: &mut PgConnection, changes: &[&Change]) -> Result<()
         "insert into ledger_entry (tenant_id, ledger_entry_id, kind, debit_account, credit_account, amount, \
              currency, notification_id, attempt, price_id) \
          select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::numeric[], $7::text[], \
-             $8::uuid[], $9::smallint[], $10::bigint[])",
+             $8::uuid[], $9::int[], $10::bigint[])",
     )
     .bind(column!(rows, row => row.0.tenant_id))
     .bind(column!(rows, _row => Uuid::now_v7()))

@@ -12,6 +12,8 @@ end
 -- Takes up to `want` tokens of a group (GCRA, burst of at most 50 ms of the rate).
 -- Returns how many were taken and the microsecond at which the next one is free.
 local BURST_US = 50000
+-- A group that starts nothing for so long is told its rate again by the next worker that meets it.
+local PACE_FORGOTTEN_MS = 86400000
 -- The pace of a group whose rate nobody has told yet.
 local RATE_UNKNOWN = 80
 local function take(pace, want, now)
@@ -27,6 +29,7 @@ local function take(pace, want, now)
     if count > 0 then
         tat = tat + count * step
         redis.call('HSET', pace, 'tat', string.format('%.3f', tat))
+        redis.call('PEXPIRE', pace, PACE_FORGOTTEN_MS)
     else
         count = 0
     end

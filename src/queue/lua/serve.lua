@@ -5,7 +5,9 @@
 local PRIORITIES, GROUPS_MAX = 4, 128
 local now, left, out = now_us(), tonumber(ARGV[4]), {}
 local groups = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'LIMIT', 0, GROUPS_MAX)
-local tokens, ids = {}, {}
+local tokens = {}
+-- Before anything is taken from a lane: a script that fails halfway is not rolled back.
+if #groups > 0 then redis.pcall('XGROUP', 'CREATE', KEYS[3], ARGV[2], '0', 'MKSTREAM') end
 for i, group in ipairs(groups) do
     if left <= 0 then break end
     local waiting = 0
@@ -22,7 +24,7 @@ for i, group in ipairs(groups) do
         if popped then
             for _, token in ipairs(popped) do
                 tokens[#tokens + 1] = token
-                ids[#ids + 1] = redis.call('XADD', KEYS[3], '*', 'token', token)
+                redis.call('XADD', KEYS[3], '*', 'token', token)
             end
             open = open - #popped
         end
@@ -36,7 +38,13 @@ for i, group in ipairs(groups) do
     end
 end
 if #tokens > 0 then
-    redis.call('XREADGROUP', 'GROUP', ARGV[2], ARGV[3], 'COUNT', #tokens, 'STREAMS', KEYS[3], '>')
+    -- What Redis delivers is what counts: only those entries are pending for this consumer.
+    local read = redis.call('XREADGROUP', 'GROUP', ARGV[2], ARGV[3], 'COUNT', #tokens, 'STREAMS', KEYS[3], '>')
+    local ids = {}
+    for i, entry in ipairs(read[1][2]) do
+        ids[i] = entry[1]
+        tokens[i] = entry[2][2]
+    end
     local records = redis.call('HMGET', KEYS[2], unpack(tokens))
     for i, token in ipairs(tokens) do
         if records[i] then
