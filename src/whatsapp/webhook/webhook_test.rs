@@ -35,7 +35,7 @@ fn status(item: &Value) -> StatusEvent {
 
 #[test]
 fn a_sent_status_is_read_whole() {
-    let opaque = Opaque { notification: Uuid::from_u128(7), attempt: 2 };
+    let opaque = Opaque { tenant: Uuid::from_u128(3), notification: Uuid::from_u128(7), attempt: 2 };
     let event = status(&json!({
         "id": "wamid.A", "status": "sent", "timestamp": "1750030073", "recipient_id": "6281234567890",
         "biz_opaque_callback_data": opaque.to_string(), "conversation": { "id": "c", "origin": { "type": "utility" } },
@@ -258,7 +258,7 @@ proptest! {
 fn statuses_a_second() {
     let item = json!({ "id": "wamid.HBgLMTY1MDM4Nzk0MzkVAgASGBQzQUFERjg0NDEzNDdFODU3MUMxMAA=", "status": "delivered",
         "timestamp": "1750030073", "recipient_id": "6281234567890",
-        "biz_opaque_callback_data": Opaque { notification: Uuid::from_u128(7), attempt: 1 }.to_string(),
+        "biz_opaque_callback_data": Opaque { tenant: Uuid::from_u128(3), notification: Uuid::from_u128(7), attempt: 1 }.to_string(),
         "pricing": { "billable": true, "pricing_model": "PMP", "type": "regular", "category": "utility" } });
     let raw = messages("statuses", &Value::Array(vec![item; 5_000]));
     let started = std::time::Instant::now();
