@@ -18,10 +18,12 @@ mod credit;
 pub mod database;
 mod enqueue;
 mod migrate;
+mod notification;
 pub mod output;
 mod price;
 mod process;
 mod purchase;
+mod queue;
 mod store;
 mod tenant;
 #[cfg(test)]
@@ -82,6 +84,12 @@ pub enum Command {
     /// Orders of credit.
     #[command(subcommand)]
     Purchase(purchase::Command),
+    /// What became of jobs.
+    #[command(subcommand)]
+    Notification(notification::Command),
+    /// What waits in Redis, who works on it, what was rejected.
+    #[command(subcommand)]
+    Queue(queue::Command),
 }
 
 impl Command {
@@ -97,6 +105,8 @@ impl Command {
             Command::Price(_) => "price",
             Command::Credit(_) => "credit",
             Command::Purchase(_) => "purchase",
+            Command::Notification(_) => "notification",
+            Command::Queue(_) => "queue",
         }
     }
 
@@ -112,6 +122,8 @@ impl Command {
             Command::Price(command) => price::run(command, global, &pool(name).await?).await,
             Command::Credit(command) => credit::run(command, global, &pool(name).await?).await,
             Command::Purchase(command) => purchase::run(command, global, &pool(name).await?).await,
+            Command::Notification(command) => notification::run(command, global, &pool(name).await?).await,
+            Command::Queue(command) => queue::run(command, global).await,
         }
     }
 }
