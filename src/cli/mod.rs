@@ -16,6 +16,7 @@ use crate::telemetry;
 mod confirm;
 mod credit;
 pub mod database;
+mod doctor;
 mod enqueue;
 mod migrate;
 mod notification;
@@ -90,6 +91,8 @@ pub enum Command {
     /// What waits in Redis, who works on it, what was rejected.
     #[command(subcommand)]
     Queue(queue::Command),
+    /// Check everything that the service depends on, and say what to do.
+    Doctor(doctor::Args),
 }
 
 impl Command {
@@ -107,6 +110,7 @@ impl Command {
             Command::Purchase(_) => "purchase",
             Command::Notification(_) => "notification",
             Command::Queue(_) => "queue",
+            Command::Doctor(_) => "doctor",
         }
     }
 
@@ -124,6 +128,7 @@ impl Command {
             Command::Purchase(command) => purchase::run(command, global, &pool(name).await?).await,
             Command::Notification(command) => notification::run(command, global, &pool(name).await?).await,
             Command::Queue(command) => queue::run(command, global).await,
+            Command::Doctor(args) => doctor::run(args, global).await,
         }
     }
 }

@@ -96,8 +96,8 @@ pub struct QueueError(#[from] pub redis::RedisError);
 /// The queue as operators and sweeps see it.
 #[derive(Debug)]
 pub struct Queue {
-    keys: Keys,
-    link: Link,
+    pub(super) keys: Keys,
+    pub(super) link: Link,
 }
 
 impl Queue {
