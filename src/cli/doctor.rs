@@ -151,9 +151,11 @@ fn skew(check: &str, theirs: chrono::DateTime<chrono::Utc>, ours: chrono::DateTi
     const FAIL_MS: i64 = 5_000;
     let apart = (theirs - ours).num_milliseconds();
     let (detail, remedy) = (format!("its clock is {apart} ms from ours"), "keep all clocks by NTP (chrony)");
-    match apart.abs() {
-        ..=WARN_MS => Finding::ok(check, detail),
-        ..=FAIL_MS => Finding::warn(check, detail, remedy),
-        _ => Finding::fail(check, detail, remedy),
+    if apart.abs() > FAIL_MS {
+        Finding::fail(check, detail, remedy)
+    } else if apart.abs() > WARN_MS {
+        Finding::warn(check, detail, remedy)
+    } else {
+        Finding::ok(check, detail)
     }
 }

@@ -49,7 +49,7 @@ pub struct Which {
     #[arg(long)]
     all: bool,
     /// Of all, only those whose error contains this.
-    #[arg(long, value_name = "CONTAINS", requires = "all")]
+    #[arg(long, value_name = "CONTAINS", conflicts_with = "entries")]
     error: Option<String>,
     /// Only count them.
     #[arg(long)]
