@@ -16,17 +16,21 @@ use crate::telemetry;
 mod confirm;
 mod credit;
 pub mod database;
+mod doctor;
 mod enqueue;
 mod migrate;
+mod notification;
 pub mod output;
 mod price;
 mod process;
 mod purchase;
+mod queue;
 mod store;
 mod tenant;
 #[cfg(test)]
 mod tests;
 mod value;
+mod web;
 
 pub use confirm::confirm;
 pub use database::connect;
@@ -61,6 +65,8 @@ pub struct Global {
 pub enum Command {
     /// Bring the database to this version and create the months ahead.
     Migrate(migrate::Args),
+    /// Answer over HTTP: health, metrics, webhooks.
+    Web(web::Args),
     /// Send notifications: a pool of apalis workers.
     Worker(process::WorkerArgs),
     /// Do what must happen now and then: sweep what a crash left, make the months ahead.
@@ -79,6 +85,14 @@ pub enum Command {
     /// Orders of credit.
     #[command(subcommand)]
     Purchase(purchase::Command),
+    /// What became of jobs.
+    #[command(subcommand)]
+    Notification(notification::Command),
+    /// What waits in Redis, who works on it, what was rejected.
+    #[command(subcommand)]
+    Queue(queue::Command),
+    /// Check everything that the service depends on, and say what to do.
+    Doctor(doctor::Args),
 }
 
 impl Command {
@@ -86,6 +100,7 @@ impl Command {
     fn name(&self) -> &'static str {
         match self {
             Command::Migrate(_) => "migrate",
+            Command::Web(_) => "web",
             Command::Worker(_) => "worker",
             Command::Scheduler(_) => "scheduler",
             Command::Enqueue(_) => "enqueue",
@@ -93,6 +108,9 @@ impl Command {
             Command::Price(_) => "price",
             Command::Credit(_) => "credit",
             Command::Purchase(_) => "purchase",
+            Command::Notification(_) => "notification",
+            Command::Queue(_) => "queue",
+            Command::Doctor(_) => "doctor",
         }
     }
 
@@ -100,6 +118,7 @@ impl Command {
         let name = self.name();
         match self {
             Command::Migrate(args) => migrate::run(args, global).await,
+            Command::Web(args) => web::run(args).await,
             Command::Worker(args) => process::run_worker(args).await,
             Command::Scheduler(args) => process::run_scheduler(args).await,
             Command::Enqueue(args) => enqueue::run(args, global).await,
@@ -107,6 +126,9 @@ impl Command {
             Command::Price(command) => price::run(command, global, &pool(name).await?).await,
             Command::Credit(command) => credit::run(command, global, &pool(name).await?).await,
             Command::Purchase(command) => purchase::run(command, global, &pool(name).await?).await,
+            Command::Notification(command) => notification::run(command, global, &pool(name).await?).await,
+            Command::Queue(command) => queue::run(command, global).await,
+            Command::Doctor(args) => doctor::run(args, global).await,
         }
     }
 }

@@ -39,6 +39,15 @@ fn commands_that_scripts_depend_on_are_read() {
         "credit adjust --tenant rs-harapan --amount -5 --reason x --yes",
         "enqueue - --keep-going --ids",
         "--json migrate --yes",
+        "web",
+        "notification show --tenant rs-harapan --id REG-2026-000123 --json",
+        "notification list --tenant rs-harapan --status failed --limit 5 --json",
+        "queue stats --json",
+        "queue workers",
+        "queue rejected list --limit 10 --json",
+        "queue rejected requeue 1795503600000-0 1795503600000-1",
+        "queue rejected purge --all --error x --dry-run",
+        "doctor --json --online",
     ] {
         let read = Cli::try_parse_from(std::iter::once("kmsnotif").chain(line.split(' ')));
         assert!(read.is_ok(), "{line}: {}", read.unwrap_err());
@@ -53,6 +62,12 @@ fn wrong_values_are_wrong_usage() {
         "price set --country ID --currency IDR --category utility --price 1e3 --effective 2026-01-01",
         "credit ledger",
         "tenant list --limit 0",
+        "notification list --status gone",
+        "notification show --tenant a",
+        "queue rejected requeue",
+        "queue rejected purge 1-0 --all",
+        "queue rejected purge 1-0 --error x",
+        "queue rejected requeue 12",
     ] {
         let read = Cli::try_parse_from(std::iter::once("kmsnotif").chain(line.split(' ')));
         assert_eq!(read.unwrap_err().exit_code(), 2, "{line}");

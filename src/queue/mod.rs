@@ -21,6 +21,7 @@ mod link;
 mod pool;
 mod record;
 mod script;
+mod server;
 mod stats;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use hand::{Delivery, Outcome};
 pub use key::Keys;
 pub use pool::Pool;
 pub use record::Lane;
+pub use server::Server;
 pub use stats::{Queue, QueueError, Rejected, Stats, WorkerInfo};
 
 /// Says in which lane a payload waits.

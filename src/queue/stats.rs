@@ -96,14 +96,20 @@ pub struct QueueError(#[from] pub redis::RedisError);
 /// The queue as operators and sweeps see it.
 #[derive(Debug)]
 pub struct Queue {
-    keys: Keys,
-    link: Link,
+    pub(super) keys: Keys,
+    pub(super) link: Link,
 }
 
 impl Queue {
     /// Connects on first use.
     pub fn new(client: Client, namespace: &str) -> Self {
         Self { keys: Keys::new(namespace), link: Link::new(client, Duration::from_secs(10)) }
+    }
+
+    /// Asks Redis for a sign of life.
+    pub async fn ping(&self) -> Result<(), QueueError> {
+        let answer = self.link.try_call(async |mut connection| redis::cmd("PING").query_async(&mut connection).await);
+        Ok(answer.await?)
     }
 
     /// Counts jobs and workers.
@@ -185,12 +191,21 @@ impl Queue {
     /// A page of rejected jobs after `after` (an entry id), oldest first.
     pub async fn list_rejected(&self, after: Option<&str>) -> Result<Vec<Rejected>, QueueError> {
         let start = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
+        self.read_rejected(&start, "+", PAGE).await
+    }
+
+    /// Finds a rejected job by its entry's id.
+    pub async fn find_rejected(&self, entry_id: &str) -> Result<Option<Rejected>, QueueError> {
+        Ok(self.read_rejected(entry_id, entry_id, 1).await?.pop())
+    }
+
+    async fn read_rejected(&self, start: &str, end: &str, count: usize) -> Result<Vec<Rejected>, QueueError> {
         let answer: Value = self
             .link
             .try_call(async |mut connection| {
                 redis::cmd("XRANGE")
-                    .arg(&[self.keys.rejected.as_str(), &start, "+", "COUNT"])
-                    .arg(PAGE)
+                    .arg(&[self.keys.rejected.as_str(), start, end, "COUNT"])
+                    .arg(count)
                     .query_async(&mut connection)
                     .await
             })

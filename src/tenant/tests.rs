@@ -153,7 +153,7 @@ async fn many_tenants_load_in_one_query(pool: PgPool) {
     assert_eq!(loaded.iter().map(|tenant| tenant.configuration.is_some()).collect::<Vec<_>>(), [true, false]);
     let ids: Vec<_> = cached.iter().map(|tenant| tenant.id).collect();
     assert_eq!(store::list_settings_by_id(&pool, &ids).await.unwrap().len(), 3);
-    let since = loaded[1].configuration.as_ref().unwrap().updated_at;
+    let since = loaded[0].configuration.as_ref().unwrap().updated_at;
     let changed = store::list_changed(&pool, since).await.unwrap();
     assert_eq!(changed.iter().map(|tenant| tenant.id).collect::<Vec<_>>(), [cached[1].id]);
     assert_eq!(store::list_all(&pool).await.unwrap().len(), 3);

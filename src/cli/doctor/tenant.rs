@@ -1,0 +1,172 @@
+//! Secrets and tenants: every stored token opens, and every tenant that shall send can.
+
+use std::collections::HashMap;
+
+use chrono::Utc;
+use futures::StreamExt as _;
+use rust_decimal::Decimal;
+use sqlx::PgPool;
+
+use super::{Args, Finding, store};
+use crate::config::{Lookup, WhatsAppConfig};
+use crate::credit::price::{self, PriceBook, PriceKey};
+use crate::render::Category;
+use crate::secret::{Keyring, Sealed, SecretKeys};
+use crate::tenant::{self, Configuration, Tenant};
+use crate::whatsapp::{self, Class, Client, Sender};
+
+/// Messages a second that Meta allows one sender at most.
+const RATE_META: u32 = 1_000;
+/// Senders asked about at once.
+const ONLINE: usize = 8;
+
+/// Judges secrets and tenants; `args` may name one tenant.
+pub(super) async fn check(pool: &PgPool, lookup: &Lookup<'_>, args: &Args) -> anyhow::Result<Vec<Finding>> {
+    let tenants = match &args.tenant {
+        Some(code) => vec![tenant::store::get(pool, code).await?],
+        None => tenant::store::list_all(pool).await?,
+    };
+    // What is wrong with the variable was told already.
+    let keyring = SecretKeys::from_env(lookup).ok().map(|keys| Keyring::new(&keys));
+    let mut findings = Vec::new();
+    if let Some(keyring) = &keyring {
+        findings.extend(check_secrets(pool, keyring, &tenants).await?);
+    }
+    let book = price::store::load(pool).await?;
+    let available: HashMap<_, _> = store::list_available(pool).await?.into_iter().collect();
+    let before = findings.len();
+    for tenant in &tenants {
+        findings.extend(judge(tenant, &book, available.get(&tenant.id).copied().unwrap_or_default()));
+    }
+    let clean = findings.len() == before;
+    findings.push(match (tenants.len(), clean) {
+        (0, _) => Finding::warn("tenants", "there is none", "add one with `kmsnotif tenant add`"),
+        (count, true) => Finding::ok("tenants", format!("{count}, all ready to send")),
+        (count, false) => Finding::ok("tenants", format!("{count}; those that are not ready stand above")),
+    });
+    if let (true, Some(keyring)) = (args.online, &keyring) {
+        findings.extend(check_online(lookup, keyring, &tenants).await?);
+    }
+    Ok(findings)
+}
+
+/// Opens every stored secret.
+async fn check_secrets(pool: &PgPool, keyring: &Keyring, tenants: &[Tenant]) -> Result<Vec<Finding>, sqlx::Error> {
+    let (mut findings, mut opened, mut older) = (Vec::new(), 0, 0);
+    for tenant in tenants {
+        let Some(configuration) = &tenant.configuration else { continue };
+        match configuration.token(keyring) {
+            Ok(_) => opened += 1,
+            Err(error) => findings.push(Finding::fail(
+                "secret keys",
+                format!("the token of {} does not open", tenant.code),
+                error.to_string(),
+            )),
+        }
+        older += usize::from(configuration.token.key_id != keyring.current_key_id());
+    }
+    for (name, key_id, ciphertext) in store::list_service_keys(pool).await? {
+        match keyring.decrypt(&Sealed { key_id, ciphertext }, name.as_bytes()) {
+            Ok(_) => opened += 1,
+            Err(error) => {
+                let detail = format!("the service's key {name} does not open, so no worker starts");
+                findings.push(Finding::fail("secret keys", detail, error.to_string()));
+            }
+        }
+    }
+    if findings.is_empty() {
+        let older = if older == 0 { String::new() } else { format!(", {older} by a key that is no longer the first") };
+        findings.push(Finding::ok("secret keys", format!("open all {opened} stored secrets{older}")));
+    }
+    Ok(findings)
+}
+
+/// Judges one tenant; nothing to say when it is ready to send.
+pub(super) fn judge(tenant: &Tenant, book: &PriceBook, available: Decimal) -> Vec<Finding> {
+    let (check, code) = (format!("tenant {}", tenant.code), &tenant.code);
+    let warn = |detail: &str, remedy: String| Finding::warn(&check, detail, remedy);
+    let Some(configuration) = &tenant.configuration else {
+        let remedy = format!("set it with `kmsnotif tenant whatsapp set --tenant {code} …`");
+        return vec![warn("has no WhatsApp configuration", remedy)];
+    };
+    let mut findings = Vec::new();
+    if !tenant.whatsapp_on {
+        let remedy = format!("if it shall: `kmsnotif tenant set --tenant {code} --whatsapp on`");
+        findings.push(warn("sends nothing: its WhatsApp_Notification switch is off", remedy));
+    }
+    if !configuration.active {
+        let remedy = format!("if it shall: `kmsnotif tenant whatsapp set --tenant {code} … --active true`");
+        findings.push(warn("sends nothing: its WhatsApp configuration is not active", remedy));
+    }
+    if let Some(blocked) = &configuration.blocked {
+        let words = whatsapp::mask(blocked.detail.as_deref().unwrap_or("no reason given"));
+        let error = blocked.code.map(|error| format!(" ({error})")).unwrap_or_default();
+        findings.push(Finding::fail(
+            &check,
+            format!("Meta refuses its sender since {}, its jobs wait: {words}{error}", blocked.at.format("%F %R UTC")),
+            "put its account or token at Meta in order, then set the token again",
+        ));
+    }
+    if configuration.rate > RATE_META {
+        let detail = format!("has a rate of {} a second, above Meta's {RATE_META}", configuration.rate);
+        findings.push(warn(&detail, "Meta will throttle it: lower --rate".to_owned()));
+    }
+    findings.extend(price(tenant, configuration, book, &check));
+    if available <= Decimal::ZERO {
+        let remedy = "sell it credit with `kmsnotif purchase create`".to_owned();
+        findings.push(warn("has no credit: what it asks for is not sent", remedy));
+    } else if tenant.low_balance_threshold.is_some_and(|threshold| available < threshold) {
+        findings.push(warn("has less credit than its threshold", "tell its finance department".to_owned()));
+    }
+    findings
+}
+
+fn price(tenant: &Tenant, configuration: &Configuration, book: &PriceBook, check: &str) -> Option<Finding> {
+    let key = PriceKey { country: configuration.country, currency: tenant.currency, category: Category::Utility };
+    let today = Utc::now().with_timezone(&tenant.time_zone).date_naive();
+    if book.in_force(key, today).is_some() {
+        return None;
+    }
+    let (country, currency) = (configuration.country, tenant.currency.code());
+    let detail = format!("no utility price of {country} in {currency} is in force: what it asks for is not sent");
+    let remedy = format!(
+        "set one with `kmsnotif price set --country {country} --currency {currency} --category utility --price … --effective {today}`"
+    );
+    let sends = tenant.whatsapp_on && configuration.active;
+    Some(if sends { Finding::fail(check, detail, remedy) } else { Finding::warn(check, detail, remedy) })
+}
+
+/// Asks the Cloud API about every sender.
+async fn check_online(lookup: &Lookup<'_>, keyring: &Keyring, tenants: &[Tenant]) -> anyhow::Result<Vec<Finding>> {
+    let config = WhatsAppConfig::from_env(lookup)?;
+    let mut options = whatsapp::Options::new(config.api_url, config.api_version);
+    options.read_timeout = config.read_timeout;
+    let client = Client::new(options)?;
+    let asked = tenants.iter().filter_map(|tenant| Some((tenant, tenant.configuration.as_ref()?)));
+    let answers = asked.map(|(tenant, configuration)| ask(&client, keyring, tenant, configuration));
+    Ok(futures::stream::iter(answers).buffered(ONLINE).filter_map(std::future::ready).collect().await)
+}
+
+/// None for a token that does not open, which was told already.
+async fn ask(client: &Client, keyring: &Keyring, tenant: &Tenant, configuration: &Configuration) -> Option<Finding> {
+    let token = configuration.token(keyring).ok()?;
+    let check = format!("sender of {}", tenant.code);
+    let sender = Sender { phone_number_id: &configuration.phone_number_id, token: token.expose() };
+    Some(match client.phone_number(&sender).await {
+        Ok(found) => {
+            let name = found.verified_name.unwrap_or_else(|| "no verified name".to_owned());
+            let quality = found.quality_rating.unwrap_or_else(|| "unknown".to_owned());
+            Finding::ok(check, format!("Meta knows it as {name}, quality {quality}"))
+        }
+        Err(error) if matches!(error.class(), Class::SenderBlocked | Class::Rejected) => Finding::fail(
+            check,
+            format!("Meta refuses it: {}", error.message()),
+            "correct its phone number id and token with `kmsnotif tenant whatsapp set`",
+        ),
+        Err(error) => Finding::warn(
+            check,
+            format!("Meta could not be asked: {}", error.message()),
+            "check WHATSAPP_API_URL and the way to it, then try again",
+        ),
+    })
+}

@@ -1,0 +1,156 @@
+//! Each check on a good and a bad patient.
+
+use std::collections::HashMap;
+
+use chrono::{TimeDelta, Utc};
+use rust_decimal::Decimal;
+use sqlx::PgPool;
+
+use super::*;
+use crate::config::VARIABLES;
+use crate::credit::price::PriceBook;
+use crate::queue::{Server, Stats};
+use crate::tenant::tests::add;
+
+fn bad(findings: &[Finding]) -> Vec<(&str, State)> {
+    let bad = findings.iter().filter(|finding| finding.state != State::Ok);
+    bad.map(|finding| (finding.check.as_str(), finding.state)).collect()
+}
+
+#[test]
+fn every_variable_is_judged_alone() {
+    let env = HashMap::from([
+        ("DATABASE_URL", "postgres://u:hunter2@db/kmsnotif"),
+        ("REDIS_URL", "hunter2"),
+        ("PORT", "http"),
+        ("PUBLIC_URL", "http://notif.example.com"),
+    ]);
+    let findings = environment::check(&|name: &str| env.get(name).map(|value| (*value).to_owned()));
+    assert_eq!(findings.len(), VARIABLES.len());
+    let state = |name: &str| findings.iter().find(|finding| finding.check == name).unwrap().state;
+    assert_eq!(state("DATABASE_URL"), State::Ok);
+    for name in ["REDIS_URL", "PORT", "KMSNOTIF_SECRET_KEYS"] {
+        assert_eq!(state(name), State::Fail, "{name}");
+    }
+    for name in ["PUBLIC_URL", "SMTP_URL", "WHATSAPP_APP_SECRET"] {
+        assert_eq!(state(name), State::Warn, "{name}");
+    }
+    assert!(!serde_json::to_string(&findings).unwrap().contains("hunter2"));
+    assert!(findings.iter().all(|finding| (finding.state == State::Ok) == finding.remedy.is_none()));
+}
+
+fn redis_server() -> Server {
+    Server {
+        version: "7.2.4".to_owned(),
+        role: "master".to_owned(),
+        appendonly: true,
+        last_write_ok: true,
+        appendfsync: Some("everysec".to_owned()),
+        min_replicas_to_write: Some(0),
+        maxmemory_policy: "noeviction".to_owned(),
+        groups: true,
+        ..Server::default()
+    }
+}
+
+#[test]
+fn redis_must_keep_what_it_acknowledged() {
+    assert_eq!(bad(&redis::judge(&redis_server())), []);
+    let worst = Server {
+        version: "6.0.16".to_owned(),
+        role: "slave".to_owned(),
+        appendonly: false,
+        maxmemory_policy: "allkeys-lru".to_owned(),
+        memory: (90, 100),
+        replicas: 1,
+        ..redis_server()
+    };
+    let expected = [
+        ("redis version", State::Fail),
+        ("redis role", State::Fail),
+        ("redis maxmemory-policy", State::Fail),
+        ("redis memory", State::Warn),
+        ("redis persistence", State::Fail),
+        ("redis replication", State::Warn),
+    ];
+    assert_eq!(bad(&redis::judge(&worst)), expected);
+    let managed = Server { appendfsync: None, min_replicas_to_write: None, ..redis_server() };
+    assert_eq!(bad(&redis::judge(&managed)), [("redis persistence", State::Warn)]);
+}
+
+#[test]
+fn jobs_without_workers_fail() {
+    let stats = Stats { waiting: 3, workers: 1, ..Stats::default() };
+    assert_eq!(bad(&redis::judge_jobs(&stats, true)), []);
+    let stats = Stats { waiting: 3, rejected: 5_000, oldest_wait_ms: 400_000, ..Stats::default() };
+    let expected = [
+        ("queue groups", State::Warn),
+        ("workers", State::Fail),
+        ("queue", State::Warn),
+        ("rejected jobs", State::Warn),
+    ];
+    assert_eq!(bad(&redis::judge_jobs(&stats, false)), expected);
+}
+
+#[test]
+fn clocks_may_not_be_far_apart() {
+    let now = Utc::now();
+    for (apart_ms, state) in [(0, State::Ok), (-400, State::Ok), (900, State::Warn), (-60_000, State::Fail)] {
+        assert_eq!(skew("clock", now + TimeDelta::milliseconds(apart_ms), now).state, state, "{apart_ms}");
+    }
+}
+
+#[sqlx::test]
+async fn postgres_must_be_durable_and_have_months_ahead(pool: PgPool) {
+    let server = store::get_server(&pool).await.unwrap();
+    assert!(server.version >= 150_000 && (Utc::now() - server.time).num_seconds().abs() < 60);
+    assert!(store::list_missing_partitions(&pool, 2).await.unwrap().is_empty());
+    assert_eq!(store::list_missing_partitions(&pool, 7).await.unwrap().len(), 2, "six months are made ahead");
+    let good = store::Server {
+        fsync: "on".to_owned(),
+        synchronous_commit: "on".to_owned(),
+        full_page_writes: "on".to_owned(),
+        connections_max: 97,
+        connections_used: 3,
+        ..server
+    };
+    assert_eq!(bad(&postgres::judge(&good, 10, Some(2))), []);
+    assert_eq!(bad(&postgres::judge(&good, 10, Some(20))), [("postgres connections", State::Warn)]);
+    assert_eq!(bad(&postgres::judge(&good, 100, None)), [("postgres connections", State::Fail)]);
+    let worst = store::Server {
+        version: 140_011,
+        fsync: "off".to_owned(),
+        synchronous_commit: "off".to_owned(),
+        full_page_writes: "off".to_owned(),
+        in_recovery: true,
+        ..good
+    };
+    assert_eq!(bad(&postgres::judge(&worst, 10, None)).len(), 5);
+}
+
+#[sqlx::test]
+async fn tenants_that_cannot_send_are_named(pool: PgPool) {
+    let tenant = add(&pool, "rs-harapan").await;
+    let book = PriceBook::default();
+    let findings = tenant::judge(&tenant, &book, Decimal::ZERO);
+    assert_eq!(bad(&findings), [("tenant rs-harapan", State::Warn)]);
+    let keys = "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let lookup = |name: &str| (name == "KMSNOTIF_SECRET_KEYS").then(|| keys.to_owned());
+    let args = Args { online: false, tenant: None };
+    let findings = tenant::check(&pool, &lookup, &args).await.unwrap();
+    assert_eq!(bad(&findings), [("tenant rs-harapan", State::Warn)]);
+    sqlx::query(
+        "insert into whatsapp_configuration (tenant_id, sender, phone_number_id, waba_id, country, currency, rate, \
+             token_key_id, token_sealed, blocked_at) \
+         values ($1, '+62215550101', '1', '2', 'ID', 'IDR', 2000, 'gone', '', now())",
+    )
+    .bind(tenant.id)
+    .execute(&pool)
+    .await
+    .unwrap();
+    let findings = tenant::check(&pool, &lookup, &args).await.unwrap();
+    let states: Vec<State> = bad(&findings).into_iter().map(|(_, state)| state).collect();
+    // The token's key, the block, the rate, the price, the credit.
+    assert_eq!(states, [State::Fail, State::Fail, State::Warn, State::Fail, State::Warn]);
+    assert!(findings[0].remedy.as_ref().is_some_and(|remedy| remedy.contains("gone")), "{findings:?}");
+}

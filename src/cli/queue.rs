@@ -1,0 +1,125 @@
+//! `kmsnotif queue …`: what waits in Redis, who works on it, and what was rejected.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::output::{Column, Show, number, text};
+use super::{Global, Output};
+use crate::config::{RedisConfig, environment};
+use crate::queue::{Queue, Stats, WorkerInfo};
+use crate::worker::open_redis;
+
+mod rejected;
+
+/// Subcommands of `queue`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Count the jobs in Redis, and the workers.
+    Stats(StatsArgs),
+    /// List the workers that gave a sign of life lately.
+    Workers(WorkersArgs),
+    /// Jobs that can never be processed as they are.
+    #[command(subcommand)]
+    Rejected(rejected::Command),
+}
+
+/// Flags of `queue stats`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kmsnotif queue stats --json")]
+pub struct StatsArgs {}
+
+/// Flags of `queue workers`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kmsnotif queue workers")]
+pub struct WorkersArgs {}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct StatsAnswer(Stats);
+
+impl Show for StatsAnswer {
+    const COLUMNS: &'static [Column] = &[
+        number("waiting", 0),
+        number("running", 0),
+        number("delayed", 0),
+        number("rejected", 0),
+        number("workers", 0),
+        number("oldest wait", 0),
+    ];
+    fn cells(&self) -> Vec<String> {
+        let stats = &self.0;
+        let counts = [stats.waiting, stats.running, stats.delayed, stats.rejected, stats.workers];
+        let oldest = format!("{:.3} s", stats.oldest_wait_ms as f64 / 1_000.0);
+        counts.iter().map(u64::to_string).chain([oldest]).collect()
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct WorkerAnswer(WorkerInfo);
+
+impl Show for WorkerAnswer {
+    const COLUMNS: &'static [Column] = &[
+        text("worker", 32),
+        text("host", 16),
+        number("pid", 8),
+        text("version", 8),
+        text("started", 20),
+        text("seen", 20),
+        number("in hand", 8),
+        number("at most", 8),
+        number("finished", 10),
+        number("per second", 10),
+    ];
+    fn cells(&self) -> Vec<String> {
+        let worker = &self.0;
+        let at = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        vec![
+            worker.name.clone(),
+            worker.host.clone(),
+            worker.pid.to_string(),
+            worker.version.clone(),
+            at(worker.started_at),
+            at(worker.seen_at),
+            worker.in_hand.to_string(),
+            worker.concurrency.to_string(),
+            worker.finished.to_string(),
+            format!("{:.1}", worker.rate),
+        ]
+    }
+}
+
+/// Runs a subcommand of `queue`.
+pub(super) async fn run(command: Command, global: Global) -> anyhow::Result<()> {
+    let config = RedisConfig::from_env(&environment)?;
+    let queue = Queue::new(open_redis(&config)?, &config.namespace);
+    let mut output = Output::new(global.json);
+    match command {
+        Command::Stats(StatsArgs {}) => output.one(&StatsAnswer(queue.stats().await?))?,
+        Command::Workers(WorkersArgs {}) => {
+            let mut workers = queue.list_workers().await?;
+            workers.sort_by(|left, right| left.name.cmp(&right.name));
+            for worker in workers {
+                output.row(&WorkerAnswer(worker))?;
+            }
+        }
+        Command::Rejected(command) => return rejected::run(command, global, &queue).await,
+    }
+    Ok(output.finish()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_json_of_stats_is_what_scripts_read() {
+        let stats = Stats { waiting: 1, running: 2, delayed: 3, rejected: 4, workers: 5, oldest_wait_ms: 6 };
+        assert_eq!(
+            serde_json::to_string(&StatsAnswer(stats)).unwrap(),
+            r#"{"waiting":1,"running":2,"delayed":3,"rejected":4,"workers":5,"oldest_wait_ms":6}"#
+        );
+        assert_eq!(StatsAnswer(stats).cells().len(), StatsAnswer::COLUMNS.len());
+    }
+}
