@@ -16,12 +16,14 @@ use crate::telemetry;
 mod confirm;
 mod credit;
 pub mod database;
+mod demo;
 mod enqueue;
 mod migrate;
 pub mod output;
 mod price;
 mod process;
 mod purchase;
+mod simulator;
 mod store;
 mod tenant;
 #[cfg(test)]
@@ -54,6 +56,9 @@ pub struct Global {
     /// Do not ask before what cannot be undone.
     #[arg(long, short, global = true)]
     pub yes: bool,
+    /// End as at SIGTERM when standard input ends: whoever holds it is gone.
+    #[arg(long, global = true, hide = true)]
+    pub until_stdin_ends: bool,
 }
 
 /// The commands.
@@ -79,6 +84,10 @@ pub enum Command {
     /// Orders of credit.
     #[command(subcommand)]
     Purchase(purchase::Command),
+    /// Behave as the WhatsApp Cloud API does, with faults on request.
+    Simulator(simulator::Args),
+    /// Show the whole product on this machine.
+    Demo(demo::Args),
 }
 
 impl Command {
@@ -93,6 +102,8 @@ impl Command {
             Command::Price(_) => "price",
             Command::Credit(_) => "credit",
             Command::Purchase(_) => "purchase",
+            Command::Simulator(_) => "simulator",
+            Command::Demo(_) => "demo",
         }
     }
 
@@ -107,6 +118,8 @@ impl Command {
             Command::Price(command) => price::run(command, global, &pool(name).await?).await,
             Command::Credit(command) => credit::run(command, global, &pool(name).await?).await,
             Command::Purchase(command) => purchase::run(command, global, &pool(name).await?).await,
+            Command::Simulator(args) => simulator::run(args).await,
+            Command::Demo(args) => demo::run(args, global).await,
         }
     }
 }
@@ -124,17 +137,24 @@ fn actor() -> String {
     format!("cli:{}", user.as_deref().unwrap_or("unknown"))
 }
 
+/// Writes a line to stderr; if that is closed, there is nobody left to tell.
+fn tell(line: &str) {
+    let _nobody_listens = writeln!(std::io::stderr(), "{line}");
+}
+
 /// Runs the command that the arguments name, to its exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     // Fails only when it was done before, which is as good.
     let _done_before = rustls::crypto::ring::default_provider().install_default();
+    if cli.global.until_stdin_ends {
+        process::terminate_when_stdin_ends();
+    }
     match start(cli.command.run(cli.global)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // stderr may be closed; there is nobody left to tell then.
-            let _nobody_listens = writeln!(std::io::stderr(), "error: {}", database::explain(&error));
+            tell(&format!("error: {}", database::explain(&error)));
             ExitCode::FAILURE
         }
     }
