@@ -66,10 +66,14 @@ async fn connect_one(url: &Secret, options: &PgConnectOptions) -> anyhow::Result
     }
 }
 
+/// The latest migration of this version.
+pub fn schema_version() -> i64 {
+    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
 /// Refuses a database that lacks migrations of this version; a newer one is accepted (a deploy is under way).
 pub async fn check_migrated(pool: &PgPool) -> anyhow::Result<()> {
-    let wanted = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
-    if store::get_version(pool).await? < wanted {
+    if store::get_version(pool).await? < schema_version() {
         bail!("the database is older than this program: run `kmsnotif migrate` first");
     }
     Ok(())

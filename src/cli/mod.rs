@@ -29,6 +29,7 @@ mod tenant;
 #[cfg(test)]
 mod tests;
 mod value;
+mod web;
 
 pub use confirm::confirm;
 pub use database::connect;
@@ -66,6 +67,8 @@ pub struct Global {
 pub enum Command {
     /// Bring the database to this version and create the months ahead.
     Migrate(migrate::Args),
+    /// Answer over HTTP: health, metrics, webhooks.
+    Web(web::Args),
     /// Send notifications: a pool of apalis workers.
     Worker(process::WorkerArgs),
     /// Do what must happen now and then: sweep what a crash left, make the months ahead.
@@ -95,6 +98,7 @@ impl Command {
     fn name(&self) -> &'static str {
         match self {
             Command::Migrate(_) => "migrate",
+            Command::Web(_) => "web",
             Command::Worker(_) => "worker",
             Command::Scheduler(_) => "scheduler",
             Command::Enqueue(_) => "enqueue",
@@ -111,6 +115,7 @@ impl Command {
         let name = self.name();
         match self {
             Command::Migrate(args) => migrate::run(args, global).await,
+            Command::Web(args) => web::run(args).await,
             Command::Worker(args) => process::run_worker(args).await,
             Command::Scheduler(args) => process::run_scheduler(args).await,
             Command::Enqueue(args) => enqueue::run(args, global).await,

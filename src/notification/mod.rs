@@ -8,7 +8,7 @@
 //!
 //! Every decision is a pure function of `lifecycle`; every step is safe to run twice.
 mod admit;
-mod batch;
+pub(crate) mod batch;
 mod event;
 mod lifecycle;
 mod process;

@@ -106,6 +106,12 @@ impl Queue {
         Self { keys: Keys::new(namespace), link: Link::new(client, Duration::from_secs(10)) }
     }
 
+    /// Asks Redis for a sign of life.
+    pub async fn ping(&self) -> Result<(), QueueError> {
+        let answer = self.link.try_call(async |mut connection| redis::cmd("PING").query_async(&mut connection).await);
+        Ok(answer.await?)
+    }
+
     /// Counts jobs and workers.
     pub async fn stats(&self) -> Result<Stats, QueueError> {
         Ok(self.link.try_call(async |mut connection| read_stats(&mut connection, &self.keys).await).await?)

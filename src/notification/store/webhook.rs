@@ -7,14 +7,18 @@ use uuid::Uuid;
 use crate::notification::record::NotificationId;
 use crate::tenant::TenantId;
 
-/// Stores a body before Meta gets its 200.
-pub async fn insert(executor: impl PgExecutor<'_>, body: &[u8]) -> Result<(), sqlx::Error> {
-    sqlx::query("insert into webhook_event (webhook_event_id, received_at, body) values ($1, $2, $3)")
-        .bind(Uuid::now_v7())
-        .bind(Utc::now())
-        .bind(body)
-        .execute(executor)
-        .await?;
+/// Stores bodies before Meta gets its 200, in one statement: all or none.
+pub(crate) async fn insert_all(executor: impl PgExecutor<'_>, bodies: &[bytes::Bytes]) -> Result<(), sqlx::Error> {
+    let (ids, bodies): (Vec<Uuid>, Vec<&[u8]>) = bodies.iter().map(|body| (Uuid::now_v7(), &**body)).unzip();
+    sqlx::query(
+        "insert into webhook_event (webhook_event_id, received_at, body) \
+         select id, $3, body from unnest($1::uuid[], $2::bytea[]) as b (id, body)",
+    )
+    .bind(ids)
+    .bind(bodies)
+    .bind(Utc::now())
+    .execute(executor)
+    .await?;
     Ok(())
 }
 

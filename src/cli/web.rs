@@ -1,0 +1,40 @@
+//! `kmsnotif web`: the process of the Procfile that answers over HTTP.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+
+use super::process::terminated;
+use super::{database, pool};
+use crate::config::{RedisConfig, WebConfig, environment};
+use crate::queue::Queue;
+use crate::telemetry::metric;
+use crate::web;
+use crate::worker::open_redis;
+
+/// Answers over HTTP on $PORT: health, metrics, webhooks. Run as many as you like, behind a proxy with TLS.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  kmsnotif web\n  PORT=8080 kmsnotif web --bind 127.0.0.1\n\n\
+    /healthz says whether the process lives, /readyz whether Postgres and Redis answer it;\n\
+    /metrics is for Prometheus, /webhooks/whatsapp for Meta.")]
+pub struct Args {
+    /// Listen on this address only.
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
+    bind: IpAddr,
+}
+
+pub(super) async fn run(args: Args) -> anyhow::Result<()> {
+    let config = WebConfig::from_env(&environment)?;
+    let redis = RedisConfig::from_env(&environment)?;
+    let queue = Arc::new(Queue::new(open_redis(&redis)?, &redis.namespace));
+    let metrics = metric::install_metrics().context("cannot collect metrics")?;
+    // Before anything else takes time: a taken port is told at once.
+    let listener = TcpListener::bind((args.bind, config.port)).await.with_context(|| {
+        format!("cannot listen on {}:{}: end what listens there, or set PORT to another one", args.bind, config.port)
+    })?;
+    let pool = pool("web").await?;
+    let parts = web::Parts { pool, queue, config, metrics, schema_version: database::schema_version() };
+    Ok(web::run(parts, listener, terminated()).await?)
+}

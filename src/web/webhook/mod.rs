@@ -1,0 +1,17 @@
+//! Webhooks: what others report to us, proven genuine, stored, then answered.
+//!
+//! What it means is read afterwards by workers: a slow or strange body never holds up who reports.
+
+mod stored;
+mod whatsapp;
+
+use axum::Router;
+
+use super::State;
+
+pub(super) use stored::Stored;
+
+/// The routes of webhooks.
+pub(super) fn router() -> Router<State> {
+    whatsapp::router()
+}
