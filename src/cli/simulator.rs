@@ -90,11 +90,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn options(args: Args, app_secret: String) -> anyhow::Result<Options> {
-    let tokens = if args.tokens.is_empty() {
-        TokenCheck::Any
-    } else {
-        TokenCheck::Fixed(args.tokens.into_iter().collect())
-    };
+    let tokens =
+        if args.tokens.is_empty() { TokenCheck::Any } else { TokenCheck::Fixed(args.tokens.into_iter().collect()) };
     Ok(Options {
         app_secret,
         webhook_url: Some(args.webhook_url),

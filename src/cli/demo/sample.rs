@@ -1,6 +1,6 @@
 //! The samples: three kinds in three languages for both hospitals, and the ends that are not `read`.
 //!
-//! All people and numbers are invented; those of France lie in the range kept for fiction (ARCEP, 06 39 98).
+//! All people and numbers are invented; those of France lie in a range kept for fiction (ARCEP, 01 99 00).
 
 use chrono::{DateTime, TimeDelta, Utc};
 use kmsnotif_jobs::{ConsultationReminder, Data, Job, Language, Moment, PrescriptionReady, RegistrationConfirmed};
@@ -102,11 +102,11 @@ const HOUSES: [House; 2] = [
         contact: "+33 1 99 00 56 78",
         doctors: ["Dr Anne Lefèvre", "Dr Hugo Mercier", "Dr Inès Caron"],
         patients: [
-            ("Dewi Anggraini", "+33639980101"),
-            ("Oliver Bennett", "+33639980102"),
-            ("Léa Fontaine", "06 39 98 01 03"),
+            ("Dewi Anggraini", "+33199000101"),
+            ("Oliver Bennett", "+33199000102"),
+            ("Léa Fontaine", "01 99 00 01 03"),
         ],
-        number: "+3363998",
+        number: "+3319900",
     },
 ];
 
@@ -114,8 +114,11 @@ const HOUSES: [House; 2] = [
 type Words = [&'static str; 3];
 const HEART: Words = ["Poli Jantung", "Cardiology Clinic", "Service de cardiologie"];
 const CHILDREN: Words = ["Poli Anak", "Paediatric Clinic", "Service de pédiatrie"];
-const PICK_UP: Words =
-    ["Loket Farmasi 2, pukul 08.00–20.00", "Pharmacy counter 2, 08:00–20:00", "Guichet 2 de la pharmacie, de 8 h à 20 h"];
+const PICK_UP: Words = [
+    "Loket Farmasi 2, pukul 08.00–20.00",
+    "Pharmacy counter 2, 08:00–20:00",
+    "Guichet 2 de la pharmacie, de 8 h à 20 h",
+];
 const PAY: Words =
     ["Bayar di kasir lantai 1", "Please pay at the cashier on floor 1", "À régler à la caisse du premier étage"];
 
@@ -205,7 +208,7 @@ fn unknown_kind(run: &str) -> Sample {
     let mut unknown = sample(&HOUSES[0], id, "0812-0000-1001".to_owned(), HOME[0], walk_in(&HOUSES[0], 0), None, end);
     unknown.payload = unknown.payload.replacen(&unknown.kind, "bill_ready", 1);
     unknown.kind = "bill_ready".to_owned();
-    unknown.note = Some("no kind of this name: goes to {kmsnotif}:rejected".to_owned());
+    unknown.note = Some("no kind of this name: goes to the rejected jobs".to_owned());
     unknown
 }
 
@@ -242,7 +245,8 @@ fn days_ahead(now: DateTime<Utc>, days: i64, zone: chrono_tz::Tz) -> Moment {
 /// A job for people to put into Redis themselves.
 pub(super) fn to_try() -> String {
     let house = &HOUSES[0];
-    let job = sample(house, "TRY-1".to_owned(), "0812-0000-1001".to_owned(), HOME[0], walk_in(house, 0), None, ENDS_WELL);
+    let job =
+        sample(house, "TRY-1".to_owned(), "0812-0000-1001".to_owned(), HOME[0], walk_in(house, 0), None, ENDS_WELL);
     job.payload
 }
 

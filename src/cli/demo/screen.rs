@@ -85,7 +85,9 @@ impl Screen {
 
     pub(super) fn enqueued(&self, stream: &str, samples: usize) {
         self.line("");
-        self.line(&format!("{samples} jobs go into Redis as eHospital would put them, one of them twice: XADD {stream}"));
+        self.line(&format!(
+            "{samples} jobs go into Redis as eHospital would put them, one of them twice: XADD {stream}"
+        ));
     }
 
     /// The whole way of a sample that ended.

@@ -63,7 +63,7 @@ const PLANS: [Plan; 2] = [
         time_zone: chrono_tz::Europe::Paris,
         language: Language::Fr,
         email: "compta@clinique-espoir.example",
-        // The prefix is kept for fiction (ARCEP, plan de numérotation).
+        // The prefix 01 99 00 is kept for fiction (ARCEP).
         sender: "+33199005678",
         phone_number_id: "1002",
         waba_id: "2002",

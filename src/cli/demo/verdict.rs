@@ -57,7 +57,9 @@ pub(super) async fn compare(
             "tenant": sample.tenant, "id": sample.id, "kind": sample.kind, "language": sample.language,
             "statuses": way.statuses, "reason": way.reason, "expected": sample.end.status, "differences": found,
         }));
-        differences.extend(found.into_iter().map(|what| format!("{} {}: {what}", sample.tenant, sample.id)));
+        if !found.is_empty() {
+            differences.push(format!("{} {}: {}", sample.tenant, sample.id, found.join("; ")));
+        }
     }
     Ok(differences)
 }
@@ -137,15 +139,18 @@ pub(super) async fn money(
     let mut differences = Vec::new();
     for (hospital, before) in hospitals.iter().zip(before) {
         let after = ledger_store::get_balance(pool, hospital.id).await?;
-        let charged =
-            samples.iter().filter(|sample| sample.tenant == hospital.code && sample.end.is_charged()).count();
+        let charged = samples.iter().filter(|sample| sample.tenant == hospital.code && sample.end.is_charged()).count();
         let expected = before.available - hospital.price * Decimal::from(charged);
         let [had, price, has] = [before.available, hospital.price, after.available].map(amount::format);
         let sum = format!("{:<15}  {had} − {charged} × {price} = {has} {}", hospital.code, hospital.currency.code());
         if after.available == expected && after.reserved == before.reserved {
             screen.success(&sum);
         } else {
-            let wrong = format!("{sum}: should be {}, reserved is {}", amount::format(expected), amount::format(after.reserved));
+            let wrong = format!(
+                "{sum}: should be {}, reserved is {}",
+                amount::format(expected),
+                amount::format(after.reserved)
+            );
             differences.push(wrong);
         }
         screen.object(&json!({
@@ -153,8 +158,12 @@ pub(super) async fn money(
             "price": price, "after": has, "expected": amount::format(expected),
         }));
     }
-    let drifts: Vec<String> =
-        ledger_store::verify(pool, None).await?.iter().flat_map(|proof| proof.drifts()).map(|drift| drift.to_string()).collect();
+    let drifts: Vec<String> = ledger_store::verify(pool, None)
+        .await?
+        .iter()
+        .flat_map(|proof| proof.drifts())
+        .map(|drift| drift.to_string())
+        .collect();
     if drifts.is_empty() {
         screen.success("the ledger adds up: every balance is what its entries say, and all accounts sum to zero");
     }

@@ -47,11 +47,19 @@ impl Events {
     /// Begins behind the event that is the last one now.
     pub(super) async fn open(config: &RedisConfig) -> anyhow::Result<Self> {
         let options = redis::AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_TIMEOUT));
-        let mut connection =
-            open_redis(config)?.get_multiplexed_async_connection_with_config(&options).await.context("cannot reach Redis")?;
+        let mut connection = open_redis(config)?
+            .get_multiplexed_async_connection_with_config(&options)
+            .await
+            .context("cannot reach Redis")?;
         let key = format!("{{{}}}:events", config.namespace);
-        let reply: StreamRangeReply =
-            redis::cmd("XREVRANGE").arg(&key).arg("+").arg("-").arg("COUNT").arg(1).query_async(&mut connection).await?;
+        let reply: StreamRangeReply = redis::cmd("XREVRANGE")
+            .arg(&key)
+            .arg("+")
+            .arg("-")
+            .arg("COUNT")
+            .arg(1)
+            .query_async(&mut connection)
+            .await?;
         let last = reply.ids.into_iter().next().map_or_else(|| "0-0".to_owned(), |entry| entry.id);
         Ok(Self { connection, key, last })
     }
@@ -129,7 +137,11 @@ pub(super) async fn follow(
         let open: Vec<usize> = (0..samples.len()).filter(|place| !ways[*place].has_ended()).collect();
         let Some(first) = open.first().copied() else { break };
         if Instant::now() > deadline {
-            screen.failure(&format!("time is over ({} s), and {} samples have not ended", within.as_secs(), open.len()));
+            screen.failure(&format!(
+                "time is over ({} s), and {} samples have not ended",
+                within.as_secs(),
+                open.len()
+            ));
             break;
         }
         let waits = samples[first].note.as_deref().unwrap_or(&samples[first].id);
