@@ -67,7 +67,7 @@ pub(super) async fn run(args: Args, global: Global) -> anyhow::Result<()> {
     WebConfig::from_env(&|name| ports.variable(name).or_else(|| environment(name)))?;
     let screen = Screen::new(global.json);
     tokio::select! {
-        ended = show(&args, global, &screen, &redis, &keyring, &ports) => ended,
+        ended = show(&args, global, &screen, &redis, &keyring, ports) => ended,
         () = terminated(), if args.once => bail!("stopped before every sample had ended"),
         () = terminated(), if !args.once => {
             screen.line("");
@@ -83,7 +83,7 @@ async fn show(
     screen: &Screen,
     redis: &RedisConfig,
     keyring: &Keyring,
-    ports: &process::Ports,
+    ports: process::Ports,
 ) -> anyhow::Result<()> {
     let step = screen.step("setting up the database");
     process::migrate(&args.logs).await?;
@@ -148,7 +148,7 @@ async fn samples(
     screen: &Screen,
     pool: &PgPool,
     redis: &RedisConfig,
-    ports: &process::Ports,
+    ports: process::Ports,
     hospitals: &[Hospital],
 ) -> anyhow::Result<()> {
     let before = verdict::balances(pool, hospitals).await?;

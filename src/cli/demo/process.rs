@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::{http, seed};
 
 /// How long processes may take to answer after their start.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 /// How long they may take to end; a worker promises 25 s.
 const STOP_WITHIN: Duration = Duration::from_secs(27);
 /// How often children are looked at.
@@ -57,7 +57,7 @@ impl Ports {
     }
 
     /// The variables that the demo sets for its processes, whatever the environment says.
-    pub(super) fn variable(&self, name: &str) -> Option<String> {
+    pub(super) fn variable(self, name: &str) -> Option<String> {
         match name {
             "PORT" => Some(self.web.to_string()),
             "PUBLIC_URL" => Some(format!("http://127.0.0.1:{}", self.web)),
@@ -70,7 +70,7 @@ impl Ports {
     }
 
     /// The address of the simulator.
-    pub(super) fn simulator(&self) -> SocketAddr {
+    pub(super) fn simulator(self) -> SocketAddr {
         local(self.simulator)
     }
 }
@@ -155,7 +155,7 @@ pub(super) struct Processes(Vec<Process>);
 
 impl Processes {
     /// Starts simulator, web, worker and scheduler.
-    pub(super) fn start(logs: &Path, ports: &Ports) -> anyhow::Result<Self> {
+    pub(super) fn start(logs: &Path, ports: Ports) -> anyhow::Result<Self> {
         let variables =
             ["PORT", "PUBLIC_URL", "WHATSAPP_API_URL", "ATTEMPTS_MAX", "WHATSAPP_READ_TIMEOUT"].map(|name| {
                 let value = ports.variable(name).expect("the demo sets each of these");

@@ -207,7 +207,7 @@ fn unknown_kind(run: &str) -> Sample {
     let id = format!("BILL-{run}");
     let mut unknown = sample(&HOUSES[0], id, "0812-0000-1001".to_owned(), HOME[0], walk_in(&HOUSES[0], 0), None, end);
     unknown.payload = unknown.payload.replacen(&unknown.kind, "bill_ready", 1);
-    unknown.kind = "bill_ready".to_owned();
+    "bill_ready".clone_into(&mut unknown.kind);
     unknown.note = Some("no kind of this name: goes to the rejected jobs".to_owned());
     unknown
 }

@@ -74,7 +74,7 @@ impl Screen {
     }
 
     /// Where people can look.
-    pub(super) fn addresses(&self, ports: &Ports) {
+    pub(super) fn addresses(&self, ports: Ports) {
         let [web, phones] = [ports.web, ports.simulator].map(|port| format!("http://127.0.0.1:{port}"));
         self.line(&format!("  phones   {}", self.paint(Colour::Blue, &format!("{phones}/"))));
         self.line(&format!(
@@ -112,7 +112,7 @@ impl Screen {
     }
 
     /// What a newcomer can do next.
-    pub(super) fn what_to_try(&self, ports: &Ports) {
+    pub(super) fn what_to_try(&self, ports: Ports) {
         let program = std::env::current_exe().unwrap_or_default();
         let here = std::env::current_dir().unwrap_or_default();
         let program = program.strip_prefix(here).unwrap_or(&program).display();

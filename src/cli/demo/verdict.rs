@@ -13,7 +13,7 @@ use super::screen::Screen;
 use super::seed::Hospital;
 use super::watch::Way;
 use crate::credit::amount;
-use crate::credit::ledger::{Balance, store as ledger_store};
+use crate::credit::ledger::{Balance, Proof, store as ledger_store};
 use crate::notification::store::{self as notification_store, NotificationView};
 use crate::tenant::{CountryCode, phone, store as tenant_store};
 
@@ -42,7 +42,7 @@ pub(super) async fn balances(pool: &PgPool, hospitals: &[Hospital]) -> anyhow::R
 pub(super) async fn compare(
     screen: &Screen,
     pool: &PgPool,
-    ports: &Ports,
+    ports: Ports,
     samples: &[Sample],
     ways: &[Way],
 ) -> anyhow::Result<Vec<String>> {
@@ -107,7 +107,7 @@ async fn compare_phone(
     sample: &Sample,
     country: CountryCode,
     view: Option<&NotificationView>,
-    ports: &Ports,
+    ports: Ports,
 ) -> anyhow::Result<Vec<String>> {
     let (Ok(number), Some(view)) = (phone::parse(&sample.to, country), view) else { return Ok(Vec::new()) };
     let path = format!("/_simulator/messages?to=%2B{}", number.as_str().trim_start_matches('+'));
@@ -158,12 +158,8 @@ pub(super) async fn money(
             "price": price, "after": has, "expected": amount::format(expected),
         }));
     }
-    let drifts: Vec<String> = ledger_store::verify(pool, None)
-        .await?
-        .iter()
-        .flat_map(|proof| proof.drifts())
-        .map(|drift| drift.to_string())
-        .collect();
+    let drifts: Vec<String> =
+        ledger_store::verify(pool, None).await?.iter().flat_map(Proof::drifts).map(|drift| drift.to_string()).collect();
     if drifts.is_empty() {
         screen.success("the ledger adds up: every balance is what its entries say, and all accounts sum to zero");
     }
