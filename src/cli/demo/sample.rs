@@ -122,6 +122,9 @@ const PICK_UP: Words = [
 const PAY: Words =
     ["Bayar di kasir lantai 1", "Please pay at the cashier on floor 1", "À régler à la caisse du premier étage"];
 
+/// The language at home of each house.
+const HOME: [Language; 2] = [Language::Id, Language::Fr];
+
 /// All samples, with ids that no run before had.
 pub(super) fn samples(now: DateTime<Utc>) -> Vec<Sample> {
     let run = format!("{}-{:04x}", now.format("%y%m%d-%H%M%S"), rand::random::<u16>());
@@ -145,9 +148,6 @@ pub(super) fn samples(now: DateTime<Utc>) -> Vec<Sample> {
     samples.push(unknown_kind(&run));
     samples
 }
-
-/// The language at home of each house, and its place in [`Words`].
-const HOME: [Language; 2] = [Language::Id, Language::Fr];
 
 /// What a patient hears of: a registration, a prescription, a consultation to come.
 fn visits(house: &House, place: usize, patient: &str, run: &str, now: DateTime<Utc>) -> [(&'static str, Data); 3] {
@@ -242,12 +242,10 @@ fn days_ahead(now: DateTime<Utc>, days: i64, zone: chrono_tz::Tz) -> Moment {
     at.map_or_else(|| now.fixed_offset(), |at| at.fixed_offset())
 }
 
-/// A job for people to put into Redis themselves.
-pub(super) fn to_try() -> String {
-    let house = &HOUSES[0];
-    let job =
-        sample(house, "TRY-1".to_owned(), "0812-0000-1001".to_owned(), HOME[0], walk_in(house, 0), None, ENDS_WELL);
-    job.payload
+/// A job for people to put into Redis themselves, with an id that is free.
+pub(super) fn to_try(now: DateTime<Utc>) -> String {
+    let (house, id) = (&HOUSES[0], format!("TRY-{}", now.format("%H%M%S")));
+    sample(house, id, "0812-0000-1001".to_owned(), HOME[0], walk_in(house, 0), None, ENDS_WELL).payload
 }
 
 #[cfg(test)]
@@ -266,7 +264,7 @@ mod tests {
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), samples.len());
-        assert!(kmsnotif_jobs::parse(to_try().as_bytes()).is_ok());
+        assert!(kmsnotif_jobs::parse(to_try(now).as_bytes()).is_ok());
     }
 
     #[test]

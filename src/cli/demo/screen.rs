@@ -121,13 +121,17 @@ impl Screen {
         for command in [
             // What is set already stays; private servers are those of this directory.
             "[ -n \"${REDIS_URL:-}\" ] || eval \"$(script/servers env)\"".to_owned(),
-            format!("redis-cli -u \"$REDIS_URL\" XADD '{{kmsnotif}}:jobs' '*' job '{}'", sample::to_try()),
+            format!(
+                "redis-cli -u \"$REDIS_URL\" XADD '{{kmsnotif}}:jobs' '*' job '{}'",
+                sample::to_try(chrono::Utc::now())
+            ),
             format!("{program} credit balance --tenant rs-harapan"),
             format!("{program} credit ledger --verify"),
         ] {
             self.line(&format!("  {command}"));
         }
         self.line(&format!("The message arrives on http://127.0.0.1:{}/phone/6281200001001", ports.simulator));
+        self.line("A second time nothing does: the id is the job's key. Give it another one.");
         self.line("Ctrl-C ends the demo. What happens meanwhile:");
     }
 
@@ -138,7 +142,7 @@ impl Screen {
                 Err(error) => return error,
                 Ok(events) => {
                     for event in events {
-                        let at = event.at.with_timezone(&chrono::Local).format("%H:%M:%S%.1f").to_string();
+                        let at = event.at.with_timezone(&chrono::Local).format("%H:%M:%S").to_string();
                         let reason = event.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
                         self.line(&format!(
                             "  {}  {:<15}  {}  {}{reason}",
