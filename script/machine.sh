@@ -161,7 +161,7 @@ run_and_clean_up() {
 # Exports secrets for a private installation, made once and kept: what was sealed yesterday must open today.
 # Secrets that are already set stay as they are.
 use_local_secrets() {
-  local file=$local_dir/secrets name value
+  local file=$local_dir/secrets line name
   if [ ! -s "$file" ]; then
     mkdir -p "$local_dir"
     (
@@ -175,7 +175,9 @@ use_local_secrets() {
       mv "$file.new" "$file"
     )
   fi
-  while IFS='=' read -r name value; do
-    if [ -z "${!name:-}" ]; then export "$name=$value"; fi
+  # Not split by read: it would take the = at the end of base64 for a separator.
+  while read -r line; do
+    name=${line%%=*}
+    if [ -z "${!name:-}" ]; then export "$name=${line#*=}"; fi
   done <"$file"
 }

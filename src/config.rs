@@ -203,11 +203,16 @@ impl WebConfig {
         Ok(Self {
             port: variable::PORT.number(lookup, 8_000, &(1..=u16::MAX))?,
             public_url: public_url.http_url(&public_url.get(lookup)?)?,
-            app_secrets: variable::WHATSAPP_APP_SECRET.secrets(lookup)?,
+            app_secrets: app_secrets(lookup)?,
             verify_token: Secret::new(variable::WHATSAPP_VERIFY_TOKEN.get(lookup)?),
             payment_webhook_secrets: variable::PAYMENT_WEBHOOK_SECRET.secrets(lookup)?,
         })
     }
+}
+
+/// Reads `WHATSAPP_APP_SECRET`: the secrets that sign webhooks of WhatsApp, at least one.
+pub fn app_secrets(lookup: &Lookup) -> Result<Vec<Secret>, ConfigError> {
+    variable::WHATSAPP_APP_SECRET.secrets(lookup)
 }
 
 /// How mail leaves.

@@ -17,6 +17,7 @@ mod confirm;
 mod credit;
 pub mod database;
 mod doctor;
+mod demo;
 mod enqueue;
 mod migrate;
 mod notification;
@@ -25,6 +26,7 @@ mod price;
 mod process;
 mod purchase;
 mod queue;
+mod simulator;
 mod store;
 mod tenant;
 #[cfg(test)]
@@ -58,6 +60,9 @@ pub struct Global {
     /// Do not ask before what cannot be undone.
     #[arg(long, short, global = true)]
     pub yes: bool,
+    /// End as at SIGTERM when standard input ends: whoever holds it is gone.
+    #[arg(long, global = true, hide = true)]
+    pub until_stdin_ends: bool,
 }
 
 /// The commands.
@@ -93,6 +98,10 @@ pub enum Command {
     Queue(queue::Command),
     /// Check everything that the service depends on, and say what to do.
     Doctor(doctor::Args),
+    /// Behave as the WhatsApp Cloud API does, with faults on request.
+    Simulator(simulator::Args),
+    /// Show the whole product on this machine.
+    Demo(demo::Args),
 }
 
 impl Command {
@@ -111,6 +120,8 @@ impl Command {
             Command::Notification(_) => "notification",
             Command::Queue(_) => "queue",
             Command::Doctor(_) => "doctor",
+            Command::Simulator(_) => "simulator",
+            Command::Demo(_) => "demo",
         }
     }
 
@@ -129,6 +140,8 @@ impl Command {
             Command::Notification(command) => notification::run(command, global, &pool(name).await?).await,
             Command::Queue(command) => queue::run(command, global).await,
             Command::Doctor(args) => doctor::run(args, global).await,
+            Command::Simulator(args) => simulator::run(args).await,
+            Command::Demo(args) => demo::run(args, global).await,
         }
     }
 }
@@ -146,17 +159,24 @@ fn actor() -> String {
     format!("cli:{}", user.as_deref().unwrap_or("unknown"))
 }
 
+/// Writes a line to stderr; if that is closed, there is nobody left to tell.
+fn tell(line: &str) {
+    let _nobody_listens = writeln!(std::io::stderr(), "{line}");
+}
+
 /// Runs the command that the arguments name, to its exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     // Fails only when it was done before, which is as good.
     let _done_before = rustls::crypto::ring::default_provider().install_default();
+    if cli.global.until_stdin_ends {
+        process::terminate_when_stdin_ends();
+    }
     match start(cli.command.run(cli.global)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // stderr may be closed; there is nobody left to tell then.
-            let _nobody_listens = writeln!(std::io::stderr(), "error: {}", database::explain(&error));
+            tell(&format!("error: {}", database::explain(&error)));
             ExitCode::FAILURE
         }
     }

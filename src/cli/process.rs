@@ -70,6 +70,18 @@ async fn serve_metrics(addr: Option<SocketAddr>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Sends SIGTERM to this process when its standard input ends.
+///
+/// A pipe ends with the process that holds its other end, however that one ended, `kill -9` included.
+pub(super) fn terminate_when_stdin_ends() {
+    std::thread::spawn(|| {
+        // An error ends the input as well.
+        let _read_to_the_end = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM)
+            .expect("a process may signal itself");
+    });
+}
+
 /// Completes at SIGTERM or SIGINT.
 pub(super) async fn terminated() {
     use tokio::signal::unix::{SignalKind, signal};

@@ -1,0 +1,166 @@
+//! The two hospitals of the demo: invented, set up once, put in order again by every run.
+
+use anyhow::Context as _;
+use chrono::{NaiveDate, Utc};
+use chrono_tz::Tz;
+use kmsnotif_jobs::{Kind, Language};
+use rust_decimal::Decimal;
+use sqlx::PgPool;
+
+use crate::cli::actor;
+use crate::credit::ledger::store as ledger_store;
+use crate::credit::price::{PriceError, PriceKey, store as price_store};
+use crate::credit::purchase::store as purchase_store;
+use crate::render::Category;
+use crate::secret::{Keyring, Secret};
+use crate::tenant::{ConfigurationChange, Currency, NewTenant, Tenant, TenantChange, TenantId, phone, store};
+
+/// Credit is bought when less than so many notifications could be paid.
+const NOTIFICATIONS_MIN: i64 = 200;
+/// The simulator takes any token.
+const TOKEN: &str = "demo-token";
+
+/// What a hospital of the demo is set up with.
+struct Plan {
+    code: &'static str,
+    name: &'static str,
+    country: &'static str,
+    currency: Currency,
+    time_zone: Tz,
+    language: Language,
+    email: &'static str,
+    sender: &'static str,
+    phone_number_id: &'static str,
+    waba_id: &'static str,
+    /// Of one utility notification.
+    price: Decimal,
+    /// Bought at once.
+    credit: Decimal,
+}
+
+/// An Indonesian hospital and a French one; their prices are Meta's for utility messages, the latter's one to one
+/// from dollars.
+const PLANS: [Plan; 2] = [
+    Plan {
+        code: "rs-harapan",
+        name: "RS Harapan",
+        country: "ID",
+        currency: Currency::IDR,
+        time_zone: chrono_tz::Asia::Jakarta,
+        language: Language::Id,
+        email: "keuangan@rs-harapan.example",
+        sender: "+62215550101",
+        phone_number_id: "1001",
+        waba_id: "2001",
+        price: Decimal::from_parts(35_665, 0, 0, false, 2),
+        credit: Decimal::from_parts(1_000_000, 0, 0, false, 0),
+    },
+    Plan {
+        code: "clinique-espoir",
+        name: "Clinique de l’Espoir",
+        country: "FR",
+        currency: Currency::EUR,
+        time_zone: chrono_tz::Europe::Paris,
+        language: Language::Fr,
+        email: "compta@clinique-espoir.example",
+        // The prefix 01 99 00 is kept for fiction (ARCEP).
+        sender: "+33199005678",
+        phone_number_id: "1002",
+        waba_id: "2002",
+        price: Decimal::from_parts(3, 0, 0, false, 2),
+        credit: Decimal::from_parts(50, 0, 0, false, 0),
+    },
+];
+
+/// A hospital as the samples meet it.
+#[derive(Debug, Clone)]
+pub(super) struct Hospital {
+    pub(super) id: TenantId,
+    pub(super) code: &'static str,
+    pub(super) currency: Currency,
+    /// Of one notification, today.
+    pub(super) price: Decimal,
+}
+
+/// Whether the tenant is none of the demo's, or no longer what the demo made of it.
+pub(super) fn is_stranger(tenant: &Tenant) -> bool {
+    let plan = PLANS.iter().find(|plan| plan.code == tenant.code && plan.currency == tenant.currency);
+    plan.is_none_or(|plan| {
+        tenant.configuration.as_ref().is_some_and(|configuration| configuration.waba_id != plan.waba_id)
+    })
+}
+
+/// The senders, as `simulator --sender` takes them.
+pub(super) fn senders() -> impl Iterator<Item = String> {
+    PLANS.iter().map(|plan| format!("{},{},{},{}", plan.phone_number_id, plan.waba_id, plan.sender, plan.name))
+}
+
+/// Sets both hospitals up; safe to run again.
+pub(super) async fn seed(pool: &PgPool, keyring: &Keyring) -> anyhow::Result<Vec<Hospital>> {
+    let mut hospitals = Vec::with_capacity(PLANS.len());
+    for plan in &PLANS {
+        let tenant = seed_tenant(pool, keyring, plan).await?;
+        let price = seed_price(pool, plan).await?;
+        let available = ledger_store::get_balance(pool, tenant.id).await?.available;
+        if available < price * Decimal::from(NOTIFICATIONS_MIN) {
+            let purchase = purchase_store::create(pool, &tenant, plan.credit, plan.email, &actor()).await?;
+            purchase_store::pay(pool, purchase.id, Some("demo"), &actor()).await?;
+        }
+        hospitals.push(Hospital { id: tenant.id, code: plan.code, currency: plan.currency, price });
+    }
+    Ok(hospitals)
+}
+
+async fn seed_tenant(pool: &PgPool, keyring: &Keyring, plan: &Plan) -> anyhow::Result<Tenant> {
+    let country = plan.country.parse()?;
+    if store::find_by_code(pool, plan.code).await?.is_none() {
+        let new = NewTenant {
+            code: plan.code.to_owned(),
+            name: plan.name.to_owned(),
+            country,
+            currency: plan.currency,
+            time_zone: plan.time_zone,
+            language: plan.language,
+            settings: TenantChange { alert_email: Some(Some(plan.email.to_owned())), ..TenantChange::default() },
+        };
+        store::insert(pool, &new).await?;
+    }
+    // What was tried since the last run is put right again.
+    let change = TenantChange {
+        name: Some(plan.name.to_owned()),
+        country: Some(country),
+        time_zone: Some(plan.time_zone),
+        language: Some(plan.language),
+        whatsapp_on: Some(true),
+        kinds_on: Kind::ALL.into_iter().filter(|kind| kind.sends_message()).collect(),
+        ..TenantChange::default()
+    };
+    store::update(pool, plan.code, &change).await?;
+    let configuration = ConfigurationChange {
+        sender: phone::parse_sender(plan.sender, country)?,
+        phone_number_id: plan.phone_number_id.to_owned(),
+        waba_id: plan.waba_id.to_owned(),
+        country,
+        currency: plan.currency,
+        rate: None,
+        active: Some(true),
+        token: Some(Secret::new(TOKEN)),
+    };
+    Ok(store::set_configuration(pool, keyring, plan.code, &configuration).await?)
+}
+
+/// The price in force today; set where there is none.
+async fn seed_price(pool: &PgPool, plan: &Plan) -> anyhow::Result<Decimal> {
+    let key = PriceKey { country: plan.country.parse()?, currency: plan.currency, category: Category::Utility };
+    let today = Utc::now().with_timezone(&plan.time_zone).date_naive();
+    if let Some(price) = price_store::load(pool).await?.in_force(key, today) {
+        return Ok(price.amount);
+    }
+    let effective = NaiveDate::from_ymd_opt(2026, 1, 1).context("the first of January is a date")?.min(today);
+    match price_store::set(pool, key, plan.price, effective, &actor()).await {
+        Ok(row) => Ok(row.price.amount),
+        // Another demo set it in this moment.
+        Err(PriceError::SameDate) => Ok(plan.price),
+        Err(error) => Err(error.into()),
+    }
+}
