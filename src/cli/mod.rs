@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 use crate::config::{DatabaseConfig, LogConfig, environment};
 use crate::telemetry;
 
+mod bench;
 mod confirm;
 mod credit;
 pub mod database;
@@ -79,6 +80,11 @@ pub enum Command {
     /// Orders of credit.
     #[command(subcommand)]
     Purchase(purchase::Command),
+    /// Measure the whole way of a job on this machine, and check it.
+    Bench(bench::Args),
+    /// The stub of the Cloud API that `bench` starts.
+    #[command(hide = true)]
+    BenchStub(bench::StubArgs),
 }
 
 impl Command {
@@ -93,6 +99,8 @@ impl Command {
             Command::Price(_) => "price",
             Command::Credit(_) => "credit",
             Command::Purchase(_) => "purchase",
+            Command::Bench(_) => "bench",
+            Command::BenchStub(_) => "bench-stub",
         }
     }
 
@@ -107,6 +115,8 @@ impl Command {
             Command::Price(command) => price::run(command, global, &pool(name).await?).await,
             Command::Credit(command) => credit::run(command, global, &pool(name).await?).await,
             Command::Purchase(command) => purchase::run(command, global, &pool(name).await?).await,
+            Command::Bench(args) => bench::run(args, global).await,
+            Command::BenchStub(args) => bench::run_stub(args).await,
         }
     }
 }
