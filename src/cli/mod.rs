@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 use crate::config::{DatabaseConfig, LogConfig, environment};
 use crate::telemetry;
 
+mod bench;
 mod confirm;
 mod credit;
 pub mod database;
@@ -102,6 +103,11 @@ pub enum Command {
     Simulator(simulator::Args),
     /// Show the whole product on this machine.
     Demo(demo::Args),
+    /// Measure the whole way of a job on this machine, and check it.
+    Bench(bench::Args),
+    /// The stub of the Cloud API that `bench` starts.
+    #[command(hide = true)]
+    BenchStub(bench::StubArgs),
 }
 
 impl Command {
@@ -122,6 +128,8 @@ impl Command {
             Command::Doctor(_) => "doctor",
             Command::Simulator(_) => "simulator",
             Command::Demo(_) => "demo",
+            Command::Bench(_) => "bench",
+            Command::BenchStub(_) => "bench-stub",
         }
     }
 
@@ -142,6 +150,8 @@ impl Command {
             Command::Doctor(args) => doctor::run(args, global).await,
             Command::Simulator(args) => simulator::run(args).await,
             Command::Demo(args) => demo::run(args, global).await,
+            Command::Bench(args) => bench::run(args, global).await,
+            Command::BenchStub(args) => bench::run_stub(args).await,
         }
     }
 }

@@ -1,0 +1,153 @@
+//! The bench: the whole way of a job against a stub of the Cloud API, measured and then checked.
+//!
+//! The life of one run:
+//! 1. A database of its own on the server of `DATABASE_URL`, a namespace of its own in Redis, tenants with credit.
+//! 2. The stub and the workers start as children of the same binary. An idle worker is watched.
+//! 3. Jobs to warm up; jobs at a low rate, for latency; then all jobs at once, for throughput.
+//! 4. The workers end in order, everything is checked ([`check`]), and both places are removed again.
+//!
+//! A run that lost, doubled or mischarged anything fails: a speed without correctness is no figure.
+mod check;
+mod child;
+pub mod figure;
+mod job;
+mod keyspace;
+mod measure;
+mod place;
+mod proc;
+mod seed;
+mod store;
+mod stub;
+
+use std::pin::pin;
+use std::time::Duration;
+
+use anyhow::bail;
+use serde::{Deserialize, Serialize};
+
+pub use place::Servers;
+pub use stub::run as run_stub;
+
+use crate::config::{DatabaseConfig, RedisConfig};
+use figure::{Run, Spreads};
+use measure::Bench;
+use place::Home;
+
+/// What is measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Tenants that have credit.
+    pub tenants: usize,
+    /// All jobs on the first tenant, instead of in turn.
+    pub hot: bool,
+    /// Jobs enqueued at once.
+    pub jobs: usize,
+    /// Jobs before anything is measured.
+    pub warm_up: usize,
+    /// Worker processes.
+    pub workers: usize,
+    /// Jobs in hand at once, per worker.
+    pub concurrency: usize,
+    /// How long the stub waits before it answers, in milliseconds.
+    pub latency_ms: u64,
+    /// Jobs a second of the phase that measures latency; 0 leaves it out.
+    pub trickle: u32,
+    /// How long that phase lasts, in seconds.
+    pub trickle_seconds: u32,
+    /// How long idle workers are watched, in seconds; 0 leaves it out.
+    pub idle_seconds: u32,
+    /// Runs, each in a fresh database.
+    pub runs: usize,
+}
+
+/// What came out: the answer of `kmsnotif bench --json`, which `--compare` reads.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// The version of the program.
+    pub version: String,
+    /// Whether it was built for release.
+    pub release: bool,
+    /// Cores of the machine.
+    pub cores: usize,
+    /// What was measured.
+    pub plan: Plan,
+    /// Where.
+    pub servers: Servers,
+    /// Medians and spreads.
+    pub figures: Spreads,
+}
+
+/// Hears of the progress, in sentences.
+pub type Tell<'a> = &'a (dyn Fn(&str) + Send + Sync);
+
+/// Runs the plan, or as much of it as there is time until `stop` completes.
+///
+/// Database and keys are removed however it ends, unless the process is killed.
+pub async fn run(
+    plan: Plan,
+    database: &DatabaseConfig,
+    redis: &RedisConfig,
+    tell: Tell<'_>,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<Report> {
+    let mut stop = pin!(stop);
+    let mut runs: Vec<Run> = Vec::new();
+    let mut servers = None;
+    for number in 1..=plan.runs {
+        if plan.runs > 1 {
+            tell(&format!("run {number} of {}", plan.runs));
+        }
+        let home = Home::create(database, redis).await?;
+        servers = Some(home.servers.clone());
+        // What is dropped ends its children, so nothing works in the place that is removed.
+        let done = tokio::select! {
+            done = run_once(&plan, &home, tell) => done,
+            () = &mut stop => Err(anyhow::anyhow!("the bench was stopped by a signal")),
+        };
+        let removed = home.remove().await;
+        runs.push(done?);
+        removed?;
+    }
+    let Some(servers) = servers else { bail!("--runs is 0: give at least one") };
+    Ok(Report {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        release: !cfg!(debug_assertions),
+        cores: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
+        figures: figure::spreads(&runs),
+        plan,
+        servers,
+    })
+}
+
+async fn run_once(plan: &Plan, home: &Home, tell: Tell<'_>) -> anyhow::Result<Run> {
+    let trickled = plan.trickle as usize * plan.trickle_seconds as usize;
+    let total = plan.jobs + plan.warm_up + trickled;
+    let most = if plan.hot { total } else { total.div_ceil(plan.tenants) + 3 };
+    tell(&format!("adding {} tenants with credit", plan.tenants));
+    seed::seed(&home.pool, &home.keyring()?, plan.tenants, most).await?;
+    let mut bench = Bench::start(plan, home, tell).await?;
+    let mut run = Run::new();
+    if plan.idle_seconds > 0 {
+        tell(&format!("watching idle workers for {} s", plan.idle_seconds));
+        bench.measure_idle(Duration::from_secs(plan.idle_seconds.into()), &mut run).await?;
+    }
+    if plan.warm_up > 0 {
+        tell(&format!("warming up with {} jobs", plan.warm_up));
+        bench.warm_up().await?;
+    }
+    let mut added = Vec::new();
+    if trickled > 0 {
+        tell(&format!("{} jobs/s for {} s, for latency", plan.trickle, plan.trickle_seconds));
+        added = bench.trickle().await?;
+    }
+    bench.full(&mut run).await?;
+    tell("ending the workers and checking everything");
+    let (seen, queue) = bench.end(&mut run).await?;
+    let faults = check::list_faults(&home.pool, total, &seen, &queue).await?;
+    if !faults.is_empty() {
+        bail!("the run was wrong, so its speed is no figure:\n  {}", faults.join("\n  "));
+    }
+    measure::read_throughput(&home.pool, plan.jobs, &mut run).await?;
+    measure::read_latency(&home.pool, &added, &seen, &mut run).await?;
+    Ok(run)
+}

@@ -1,0 +1,119 @@
+//! The SQL of the bench: a database of its own, and what became of every job in it.
+
+use chrono::{DateTime, Utc};
+use futures::stream::{Stream, StreamExt as _};
+use rust_decimal::Decimal;
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
+use uuid::Uuid;
+
+/// The user that connected and whether it may create databases.
+pub(super) async fn get_rights(connection: &mut PgConnection) -> Result<(String, bool), sqlx::Error> {
+    sqlx::query_as("select rolname::text, rolcreatedb or rolsuper from pg_roles where rolname = current_user")
+        .fetch_one(connection)
+        .await
+}
+
+/// The value of a setting of the server.
+pub(super) async fn get_setting(connection: &mut PgConnection, name: &str) -> Result<String, sqlx::Error> {
+    sqlx::query_scalar("select current_setting($1)").bind(name).fetch_one(connection).await
+}
+
+/// Creates the database; the name is ours, so it needs no quoting.
+pub(super) async fn create_database(connection: &mut PgConnection, name: &str) -> Result<(), sqlx::Error> {
+    sqlx::query(AssertSqlSafe(format!("create database {name}"))).execute(connection).await?;
+    Ok(())
+}
+
+/// Drops the database, whoever is still connected.
+pub(super) async fn drop_database(connection: &mut PgConnection, name: &str) -> Result<(), sqlx::Error> {
+    sqlx::query(AssertSqlSafe(format!("drop database if exists {name} with (force)"))).execute(connection).await?;
+    Ok(())
+}
+
+/// The id of the server process behind this connection.
+pub(super) async fn get_backend(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    sqlx::query_scalar("select pg_backend_pid()").fetch_one(connection).await
+}
+
+/// Counts notifications by status and reason.
+pub(super) async fn list_outcomes(pool: &PgPool) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    sqlx::query_as(
+        "select concat_ws(' ', status, reason), count(*) from notification group by status, reason order by 2 desc",
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// Counts jobs that have a notification, and attempts: all, and first ones that were accepted.
+pub(super) async fn get_counts(pool: &PgPool) -> Result<(i64, i64, i64), sqlx::Error> {
+    sqlx::query_as(
+        "select (select count(*) from notification_key), count(*), \
+                count(*) filter (where outcome = 'accepted' and number = 1 and wamid is not null) \
+         from attempt",
+    )
+    .fetch_one(pool)
+    .await
+}
+
+/// One notification, as far as the bench compares it.
+#[derive(Debug, Clone)]
+pub(super) struct Sent {
+    /// Its id.
+    pub(super) notification: Uuid,
+    /// Its job's id.
+    pub(super) job: String,
+    /// When it was accepted.
+    pub(super) accepted_at: Option<DateTime<Utc>>,
+}
+
+/// Streams all notifications.
+pub(super) fn list_sent(pool: &PgPool) -> impl Stream<Item = Result<Sent, sqlx::Error>> + '_ {
+    sqlx::query("select notification_id, job_id, accepted_at from notification").fetch(pool).map(|row| read_sent(&row?))
+}
+
+fn read_sent(row: &PgRow) -> Result<Sent, sqlx::Error> {
+    Ok(Sent {
+        notification: row.try_get("notification_id")?,
+        job: row.try_get("job_id")?,
+        accepted_at: row.try_get("accepted_at")?,
+    })
+}
+
+/// What a tenant spent, and how many notifications it has.
+#[derive(Debug, Clone)]
+pub(super) struct Spending {
+    /// The tenant's code.
+    pub(super) tenant: String,
+    /// Its notifications.
+    pub(super) notifications: i64,
+    /// What its account says was taken.
+    pub(super) spent: Decimal,
+    /// What its account says is held.
+    pub(super) reserved: Decimal,
+}
+
+/// Lists what every tenant spent.
+pub(super) async fn list_spending(pool: &PgPool) -> Result<Vec<Spending>, sqlx::Error> {
+    let rows = sqlx::query(
+        "select t.code, a.spent, a.reserved, \
+                (select count(*) from notification n where n.tenant_id = t.tenant_id) as notifications \
+         from tenant t join account a using (tenant_id) order by t.code",
+    )
+    .fetch_all(pool)
+    .await?;
+    let read = |row: &PgRow| {
+        Ok(Spending {
+            tenant: row.try_get("code")?,
+            notifications: row.try_get("notifications")?,
+            spent: row.try_get("spent")?,
+            reserved: row.try_get("reserved")?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Counts rows of events that Redis has not got yet.
+pub(super) async fn count_outbox(pool: &PgPool) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("select count(*) from event_outbox").fetch_one(pool).await
+}

@@ -1,0 +1,154 @@
+//! `kmsnotif bench`: how fast the whole way of a job is on this machine, and whether it is right.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use super::output::{Column, Show};
+use super::process::terminated;
+use super::{Global, Output};
+use crate::bench::figure::{COLUMNS, FIGURES, Spreads};
+use crate::bench::{self, Plan, Report};
+use crate::config::{DatabaseConfig, RedisConfig, WorkerConfig, environment};
+
+/// Measures the whole way of a job: Redis, reservation, rendering, HTTP, result, posting, acknowledgement.
+///
+/// It makes a database and a namespace of its own on the servers of DATABASE_URL and REDIS_URL, runs workers
+/// against a built-in stub of the Cloud API, checks that every job was sent and charged exactly once, and removes
+/// everything again. Postgres must run with fsync and synchronous_commit on.
+///
+/// jobs/s is the number of jobs by the time from the first to the last acceptance, with all jobs enqueued before.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  kmsnotif bench\n  kmsnotif bench --hot --runs 5 --json > after.json\n  \
+    kmsnotif bench --runs 5 --compare before.json\n  kmsnotif bench --latency 100 --concurrency 2000")]
+pub struct Args {
+    /// Tenants.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=99_999))]
+    tenants: u32,
+    /// Jobs that are enqueued at once.
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(2..=50_000_000))]
+    jobs: u32,
+    /// All jobs on one tenant, instead of on all in turn.
+    #[arg(long)]
+    hot: bool,
+    /// Worker processes.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    workers: u32,
+    /// Jobs in hand at once in one worker [default: WORKER_CONCURRENCY, or 256].
+    #[arg(long, value_name = "N")]
+    concurrency: Option<usize>,
+    /// Milliseconds that the stub takes for an answer.
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    latency: u64,
+    /// Jobs before anything is measured.
+    #[arg(long, value_name = "JOBS", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(0..=5_000_000))]
+    warm_up: u32,
+    /// Jobs a second of the phase that measures latency on an idle system; 0 leaves it out.
+    #[arg(long, value_name = "RATE", default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=5_000))]
+    trickle: u32,
+    /// Seconds of that phase.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=600))]
+    trickle_seconds: u32,
+    /// Seconds for which idle workers are watched; 0 leaves it out.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=600))]
+    idle_seconds: u32,
+    /// Runs, each in a fresh database; several give medians and spreads.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    runs: u32,
+    /// An earlier answer of --json, to which ratios are printed.
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+}
+
+/// The stub of the Cloud API that `bench` starts.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "It is started by `kmsnotif bench`; to try requests by hand there is `kmsnotif simulator`.")]
+pub struct StubArgs {
+    /// Milliseconds that an answer takes.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    latency: u64,
+}
+
+/// The report, with the ratios to an earlier one.
+#[derive(Serialize)]
+struct Answer {
+    #[serde(flatten)]
+    report: Report,
+    /// Medians by those of the earlier answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratios: Option<std::collections::BTreeMap<String, f64>>,
+    #[serde(skip)]
+    before: Option<Spreads>,
+}
+
+impl Show for Answer {
+    const COLUMNS: &'static [Column] = COLUMNS;
+    fn cells(&self) -> Vec<String> {
+        FIGURES.iter().map(|figure| figure.cell(&self.report.figures, self.before.as_ref())).collect()
+    }
+}
+
+pub(super) async fn run(args: Args, global: Global) -> anyhow::Result<()> {
+    let before = args.compare.as_ref().map(read_report).transpose()?;
+    let database = DatabaseConfig::from_env(&environment)?;
+    let redis = RedisConfig::from_env(&environment)?;
+    let plan = args.plan()?;
+    if let Some(before) = before.as_ref().filter(|before| Plan { runs: plan.runs, ..before.plan.clone() } != plan) {
+        tell(&format!("the earlier answer is of another plan, so ratios compare different things: {:?}", before.plan));
+    }
+    if cfg!(debug_assertions) {
+        tell("this is no release build: its figures mean little");
+    }
+    let report = bench::run(plan, &database, &redis, &tell, terminated()).await?;
+    let ratios = before.as_ref().map(|before| ratios(&report.figures, &before.figures));
+    let mut output = Output::new(global.json);
+    output.one(&Answer { report, ratios, before: before.map(|before| before.figures) })?;
+    Ok(output.finish()?)
+}
+
+pub(super) async fn run_stub(args: StubArgs) -> anyhow::Result<()> {
+    bench::run_stub(Duration::from_millis(args.latency)).await
+}
+
+impl Args {
+    fn plan(&self) -> anyhow::Result<Plan> {
+        let concurrency = match self.concurrency {
+            Some(concurrency) => concurrency,
+            None => WorkerConfig::from_env(&environment)?.concurrency,
+        };
+        Ok(Plan {
+            tenants: self.tenants as usize,
+            hot: self.hot,
+            jobs: self.jobs as usize,
+            warm_up: self.warm_up as usize,
+            workers: self.workers as usize,
+            concurrency,
+            latency_ms: self.latency,
+            trickle: self.trickle,
+            trickle_seconds: self.trickle_seconds,
+            idle_seconds: self.idle_seconds,
+            runs: self.runs as usize,
+        })
+    }
+}
+
+fn read_report(path: &PathBuf) -> anyhow::Result<Report> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is no answer of `kmsnotif bench --json`", path.display()))
+}
+
+fn ratios(now: &Spreads, before: &Spreads) -> std::collections::BTreeMap<String, f64> {
+    let ratio = |(name, now): (&String, &bench::figure::Spread)| {
+        let before = before.get(name).filter(|before| before.median > 0.0)?;
+        Some((name.clone(), now.median / before.median))
+    };
+    now.iter().filter_map(ratio).collect()
+}
+
+fn tell(words: &str) {
+    // stderr may be closed; then nobody wants to know.
+    let _nobody_listens = writeln!(std::io::stderr(), "bench: {words}");
+}
