@@ -25,6 +25,9 @@ const MOVE_BYTES: usize = 1024 * 1024;
 pub(crate) async fn run(pool: Arc<Pool>) {
     let mut count = READ_MAX;
     let mut backoff = Backoff::new();
+    if let Err(error) = pool.create_groups().await {
+        backoff.wait("groups", &error).await;
+    }
     while !pool.is_stopping() {
         match read(&pool, count).await {
             Ok(entries) => {

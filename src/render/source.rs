@@ -105,15 +105,10 @@ impl Settings {
         if let Some(name) = table.as_ref().keys().find(|name| !known(name)) {
             return Err(problem(&format!("{name} is no data of {kind}")));
         }
-        let values = table.as_ref().clone();
-        let data = match kind {
-            Kind::RegistrationConfirmed => values.try_into().map(Data::RegistrationConfirmed),
-            Kind::PrescriptionReady => values.try_into().map(Data::PrescriptionReady),
-            Kind::ConsultationReminder => values.try_into().map(Data::ConsultationReminder),
-            Kind::CreditPurchaseStatus => values.try_into().map(Data::CreditPurchaseStatus),
-            Kind::AppointmentChanged => values.try_into().map(Data::AppointmentChanged),
-        };
-        data.map(|data| (data, tenant_name.to_owned())).map_err(|error| problem(error.message()))
+        // Through JSON, since that is the form in which a job's data is defined and checked.
+        let json = serde_json::to_string(table.as_ref()).map_err(|error| problem(&error.to_string()))?;
+        let data = Data::parse(kind, &json).map_err(|error| problem(&error.to_string()))?;
+        Ok((data, tenant_name.to_owned()))
     }
 }
 
