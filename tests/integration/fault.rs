@@ -8,6 +8,9 @@ use rust_decimal::Decimal;
 
 use crate::harness::{TestApp, outcomes, registration, until};
 
+/// Nothing was sent: it may be tried again.
+const UNAVAILABLE: Effect = Effect::Refuse(Answer::Error(131_016), Times::Always);
+
 /// A recipient whose number ends in the simulator's fault.
 fn faulty(ending: u16) -> String {
     format!("+628120000{ending}")
@@ -87,7 +90,11 @@ async fn a_status_before_the_answer_is_no_second_charge() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn statuses_without_our_echoed_data_are_matched_by_the_message_id() {
     let app = TestApp::start().await;
+    // The id is known once the answer is settled.
+    app.simulator.pause_webhooks();
     app.enqueue(&registration("UNECHOED").to(faulty(9024))).await;
+    app.wait_for("UNECHOED", "accepted").await;
+    app.simulator.resume_webhooks();
     app.wait_for("UNECHOED", "read").await;
     app.finish().await;
 }
@@ -131,7 +138,8 @@ async fn a_retry_waits_as_long_as_whatsapp_asks_for() {
 async fn attempts_that_are_exhausted_end_failed_and_voided() {
     let app = TestApp::builder().attempts_max(2).start().await;
     let before = app.balance().await.available;
-    app.enqueue(&registration("EXHAUSTED").to(faulty(9027))).await;
+    app.simulator.set_outage(Some(UNAVAILABLE));
+    app.enqueue(&registration("EXHAUSTED")).await;
     let view = app.wait_for("EXHAUSTED", "failed").await;
     assert_eq!(view.reason.as_deref(), Some("attempts_exhausted"));
     assert_eq!(outcomes(&view), ["unavailable", "unavailable"]);
@@ -165,7 +173,8 @@ async fn what_expires_while_it_waits_ends_failed_and_voided() {
     let app = TestApp::start().await;
     let before = app.balance().await.available;
     let soon = Utc::now() + TimeDelta::milliseconds(1_500);
-    app.enqueue(&registration("TOO-LATE").to(faulty(9027)).with("expires_at", soon.to_rfc3339())).await;
+    app.simulator.set_outage(Some(UNAVAILABLE));
+    app.enqueue(&registration("TOO-LATE").with("expires_at", soon.to_rfc3339())).await;
     let view = app.wait_for("TOO-LATE", "failed").await;
     assert_eq!(view.reason.as_deref(), Some("expired"));
     assert_eq!(app.balance().await.available, before);
@@ -229,7 +238,7 @@ async fn failed_after_delivered_does_not_take_it_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_of_whatsapp_loses_nothing() {
     let app = TestApp::start().await;
-    app.simulator.set_outage(Some(Effect::Refuse(Answer::Empty(503), Times::Always)));
+    app.simulator.set_outage(Some(UNAVAILABLE));
     let jobs: Vec<_> = (0..20).map(|n| registration(&format!("OUTAGE-{n}"))).collect();
     app.enqueue_all(&jobs).await;
     app.wait_for_requests(20).await;
