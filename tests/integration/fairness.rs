@@ -21,10 +21,11 @@ async fn a_job_goes_out_while_another_tenant_has_5000_waiting_at_rate_5() {
     until("it is accepted", async || app.find("QUICK").await.is_some_and(|view| view.accepted_at.is_some()).then_some(()))
         .await;
     let took = began.elapsed();
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    // At its pace the other tenant needs 1,000 s; the rest of the margin is for a busy machine.
+    assert!(took < Duration::from_secs(10), "{took:?}");
     // Its own pace holds: at rate 5 no more went out than time allows.
     let slow = app.simulator.requests() - 1;
-    assert!(slow < 200, "{slow} of 5000 jobs went out at rate 5");
+    assert!(slow < 500, "{slow} of 5000 jobs went out at rate 5");
     app.abandon().await;
 }
 
