@@ -19,7 +19,7 @@ use super::record::{Change, Movement, NotificationId, Record};
 use super::settings::{Known, Settings};
 use super::status::{Reason, Status};
 use super::store::{self, Locked};
-use crate::credit::price::PriceKey;
+use crate::credit::price::{PriceBook, PriceKey};
 use crate::queue::Outcome;
 use crate::render::Category;
 use crate::tenant::{E164, TenantId, phone};
@@ -102,9 +102,15 @@ impl Write for Admit {
         let mut batch = Batch::new(self, locked, existing, now);
         let admissions: Vec<Admission> = requests.iter().map(|request| batch.decide(request, &inserted)).collect();
         let lines = store::write(&mut tx, &batch.fresh, &batch.changes, &batch.codes, now).await?;
-        store::mark_prices_used(&mut tx, &batch.prices_used).await?;
+        let used = self.settings.unrecorded(&batch.prices_used);
+        if !store::mark_prices_used(&mut tx, &used, batch.prices.revision()).await? {
+            tx.rollback().await?;
+            self.settings.reload_prices(&self.pool).await?;
+            return Ok(requests.iter().map(|_| Admission::Stale).collect());
+        }
         let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
         tx.commit().await?;
+        self.settings.recorded(&used);
         self.publisher.publish(Committed { outbox_id, lines });
         Ok(admissions)
     }
@@ -150,6 +156,7 @@ struct Batch<'a> {
     fresh: Vec<Fresh<'a>>,
     changes: Vec<Change>,
     codes: HashMap<TenantId, String>,
+    prices: Arc<PriceBook>,
     prices_used: HashMap<PriceKey, chrono::NaiveDate>,
 }
 
@@ -169,6 +176,7 @@ impl<'a> Batch<'a> {
             fresh: Vec::new(),
             changes: Vec::new(),
             codes: HashMap::new(),
+            prices: admit.settings.prices(),
             prices_used: HashMap::new(),
         }
     }
@@ -308,8 +316,7 @@ impl<'a> Batch<'a> {
         let configured = PriceKey { country: home, currency: tenant.currency, category: request.category };
         let abroad = request.recipient.as_ref().and_then(phone::country);
         let today = self.now.with_timezone(&tenant.time_zone).date_naive();
-        let prices = self.admit.settings.prices();
-        let (key, price) = prices.lookup(abroad, configured, today).ok_or(Reason::NoPrice)?;
+        let (key, price) = self.prices.lookup(abroad, configured, today).ok_or(Reason::NoPrice)?;
         let used = self.prices_used.entry(key).or_insert(today);
         *used = today.max(*used);
         Ok((price.id, price.amount))

@@ -103,7 +103,10 @@ fn refuse(change: &mut Change, error: &SendError, now: DateTime<Utc>, limits: Li
         Class::Rejected => change.fail(Reason::Rejected, now),
         Class::Template if error.code() == Some(TEMPLATE_PAUSED) => wait(change, now + TEMPLATE_PAUSED_WAIT, now),
         Class::Template => change.fail(Reason::Rejected, now),
-        Class::Unknown => make_unknown(change, now, limits),
+        Class::Unknown => {
+            change.record.attempts_counted += 1;
+            make_unknown(change, now, limits);
+        }
         Class::SenderBlocked => wait(change, now + BLOCKED_WAIT, now),
         Class::Throttled(_) => {
             let nth = u32::from(change.record.attempt.unsigned_abs());

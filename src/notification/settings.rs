@@ -6,11 +6,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use sqlx::{PgConnection, PgPool};
 
-use crate::credit::price::{self, PriceBook};
+use crate::credit::price::{self, PriceBook, PriceKey};
 use crate::secret::{Keyring, Secret};
 use crate::tenant::{self, Tenant, TenantId};
+
+/// A change is looked for again for so long: it may be committed later than its time says, by another clock.
+const OVERLAP: TimeDelta = TimeDelta::minutes(2);
 
 /// A tenant with its sender's token opened.
 #[derive(Debug)]
@@ -26,13 +30,23 @@ pub(crate) struct Settings {
     keyring: Keyring,
     by_code: RwLock<HashMap<String, Arc<Known>>>,
     prices: RwLock<Arc<PriceBook>>,
+    /// Until when changes of tenants were loaded.
+    refreshed_at: RwLock<DateTime<Utc>>,
+    /// The latest dates on which prices are known to be recorded as used.
+    used: RwLock<HashMap<PriceKey, NaiveDate>>,
 }
 
 impl Settings {
     /// Loads all tenants and prices.
     pub(crate) async fn load(pool: &PgPool, keyring: Keyring) -> Result<Self, sqlx::Error> {
         let prices = price::store::load(pool).await?;
-        let settings = Self { keyring, by_code: RwLock::default(), prices: RwLock::new(Arc::new(prices)) };
+        let settings = Self {
+            keyring,
+            by_code: RwLock::default(),
+            prices: RwLock::new(Arc::new(prices)),
+            refreshed_at: RwLock::new(Utc::now()),
+            used: RwLock::default(),
+        };
         settings.remember(tenant::store::list_all(pool).await?);
         Ok(settings)
     }
@@ -72,11 +86,11 @@ impl Settings {
     /// Loads what changed since the last call: tenants that admission has not met yet are paced by their rate too.
     /// Returns the codes of senders that were unblocked meanwhile.
     pub(crate) async fn refresh(&self, pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
-        let (codes, revisions): (Vec<TenantId>, Vec<i64>) = {
-            let known = self.by_code.read().unwrap_or_else(PoisonError::into_inner);
-            known.values().map(|known| (known.tenant.id, known.tenant.revision)).unzip()
-        };
-        let changed = tenant::store::list_changed(pool, &codes, &revisions).await?;
+        let since = *self.refreshed_at.read().unwrap_or_else(PoisonError::into_inner) - OVERLAP;
+        let started_at = Utc::now();
+        let mut changed = tenant::store::list_changed(pool, since).await?;
+        changed.retain(|tenant| self.find(&tenant.code).is_none_or(|known| known.tenant.revision < tenant.revision));
+        *self.refreshed_at.write().unwrap_or_else(PoisonError::into_inner) = started_at;
         let unblocked = changed
             .iter()
             .filter(|tenant| tenant.configuration.as_ref().is_some_and(|now| now.blocked.is_none()))
@@ -89,6 +103,19 @@ impl Settings {
             .collect();
         self.remember(changed);
         Ok(unblocked)
+    }
+
+    /// Leaves out what is known to be recorded already.
+    pub(crate) fn unrecorded(&self, used: &HashMap<PriceKey, NaiveDate>) -> Vec<(PriceKey, NaiveDate)> {
+        let recorded = self.used.read().unwrap_or_else(PoisonError::into_inner);
+        let is_new = |(key, date): &(&PriceKey, &NaiveDate)| recorded.get(key).is_none_or(|recorded| recorded < date);
+        used.iter().filter(is_new).map(|(key, date)| (*key, *date)).collect()
+    }
+
+    /// Notes what a committed transaction recorded.
+    pub(crate) fn recorded(&self, used: &[(PriceKey, NaiveDate)]) {
+        let mut recorded = self.used.write().unwrap_or_else(PoisonError::into_inner);
+        recorded.extend(used.iter().copied());
     }
 
     fn remember(&self, tenants: Vec<Tenant>) {

@@ -7,6 +7,7 @@ use chrono_tz::Tz;
 use futures::stream::{Stream, StreamExt as _};
 use kmsnotif_jobs::{Kind, Language};
 use rust_decimal::Decimal;
+use chrono::{DateTime, Utc};
 use sqlx::error::DatabaseError;
 use sqlx::{PgConnection, PgExecutor, PgPool};
 
@@ -107,20 +108,9 @@ pub async fn list_all(executor: impl PgExecutor<'_>) -> Result<Vec<Tenant>, sqlx
     rows.iter().map(read_tenant).collect()
 }
 
-/// Loads the tenants that are new, or whose revision is no longer the one that was cached.
-pub async fn list_changed(
-    executor: impl PgExecutor<'_>,
-    ids: &[TenantId],
-    revisions: &[i64],
-) -> Result<Vec<Tenant>, sqlx::Error> {
-    let rows = sqlx::query(select_tenant!(
-        "left join unnest($1::uuid[], $2::bigint[]) as cached (tenant_id, revision) on cached.tenant_id = t.tenant_id \
-         where cached.revision is distinct from t.revision"
-    ))
-    .bind(ids)
-    .bind(revisions)
-    .fetch_all(executor)
-    .await?;
+/// Loads the tenants that were added or changed since a moment of the database's clock.
+pub async fn list_changed(executor: impl PgExecutor<'_>, since: DateTime<Utc>) -> Result<Vec<Tenant>, sqlx::Error> {
+    let rows = sqlx::query(select_tenant!("where t.updated_at >= $1")).bind(since).fetch_all(executor).await?;
     rows.iter().map(read_tenant).collect()
 }
 

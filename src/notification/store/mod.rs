@@ -109,15 +109,17 @@ pub(crate) struct Existing {
 }
 
 /// Records on which days prices were used: earlier prices may not change any more.
+///
+/// False when a price was set meanwhile: then nothing that was priced may be committed.
 pub(crate) async fn mark_prices_used(
     tx: &mut PgConnection,
-    used: &HashMap<PriceKey, NaiveDate>,
-) -> Result<(), sqlx::Error> {
+    used: &[(PriceKey, NaiveDate)],
+    price_revision: i64,
+) -> Result<bool, sqlx::Error> {
     if used.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
-    let used: Vec<(PriceKey, NaiveDate)> = used.iter().map(|(key, date)| (*key, *date)).collect();
-    price::store::mark_used(tx, &used).await.map(|_| ())
+    Ok(price::store::mark_used(tx, used).await? == price_revision)
 }
 
 /// Writes one outbox row for a batch of events; none for an empty batch.
