@@ -1,1 +1,20 @@
-//! Integration tests.
+//! The whole service against real Postgres, real Redis and the simulator over HTTP.
+//!
+//! One crate, so that the library is linked once. Each test starts a [`harness::TestApp`] with a database and a
+//! namespace of its own, speaks to it in verbs, and ends with `finish`, which proves that nothing was left over.
+//! Tests that kill Redis or Postgres start servers of their own. No test waits for a time: all poll, with limits.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![expect(clippy::missing_panics_doc, reason = "every function here panics when the product is wrong")]
+
+mod harness;
+
+mod bad_input; // what can never be processed harms only itself
+mod crash; // kill -9 of a worker at each step
+mod credit; // nobody overdraws, nobody is charged twice
+mod delivery; // from XADD to read
+mod fairness; // one tenant's load is not another's delay
+mod fault; // what WhatsApp may answer
+mod load; // much at once, and SIGTERM in the middle of it
+mod outage; // Redis and Postgres killed, stalled, emptied
+mod refusal; // not_sent, and why
+mod tidy; // the rules of the house

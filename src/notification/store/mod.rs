@@ -5,7 +5,7 @@
 
 mod read;
 mod view;
-pub(crate) mod webhook;
+pub mod webhook;
 mod write;
 
 use std::collections::{HashMap, HashSet};

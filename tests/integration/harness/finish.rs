@@ -1,0 +1,69 @@
+//! The proof that nothing was left over: no job, no reservation, no event, no drift.
+
+use rust_decimal::Decimal;
+
+use super::app::TestApp;
+use super::poll::until;
+
+impl TestApp {
+    /// Waits for the end of all jobs, proves that nothing was left over, and takes everything away.
+    pub async fn finish(mut self) {
+        self.drain().await;
+        if !self.expected.outbox_may_wait {
+            self.wait_for_empty_outbox().await;
+        }
+        self.stop_workers().await;
+        let stats = self.stats().await;
+        assert_eq!(stats.rejected, self.expected.rejected, "rejected: {:#?}", self.rejected().await);
+        self.assert_all_sent_once().await;
+        let reserved: Decimal =
+            sqlx::query_scalar("select coalesce(sum(reserved), 0) from account").fetch_one(&self.pool).await.unwrap();
+        assert_eq!(reserved, self.expected.reserved, "reservations were left over");
+        self.verify_ledger().await;
+        self.take_away().await;
+    }
+
+    /// Takes everything away without any proof: jobs are left over on purpose.
+    pub async fn abandon(mut self) {
+        for (_, running) in std::mem::take(&mut self.workers) {
+            running.abort();
+        }
+        self.verify_ledger().await;
+        self.take_away().await;
+    }
+
+    async fn take_away(&mut self) {
+        self.finished = true;
+        self.simulator.stop().await;
+        self.namespace.clear().await;
+        self.pool.close().await;
+    }
+
+    async fn wait_for_empty_outbox(&self) {
+        until("the outbox is empty", async || {
+            let rows: i64 = sqlx::query_scalar("select count(*) from event_outbox").fetch_one(&self.pool).await.unwrap();
+            (rows == 0).then_some(())
+        })
+        .await;
+    }
+
+    /// A post is at most one per notification; what was charged twice would show here even if balances agree.
+    async fn assert_all_sent_once(&self) {
+        let twice: i64 = sqlx::query_scalar(
+            "select count(*) from (select notification_id from ledger_entry where kind = 'post' \
+             group by notification_id having count(*) > 1) as twice",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .unwrap();
+        assert_eq!(twice, 0, "notifications were charged twice");
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        if !self.finished && !std::thread::panicking() {
+            panic!("a test ends with finish() or abandon()");
+        }
+    }
+}

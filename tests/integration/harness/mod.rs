@@ -1,0 +1,19 @@
+//! What every test needs: an app of its own, jobs to enqueue, servers and workers to kill, and polling with limits.
+
+mod app; // TestApp and its verbs
+mod build; // how a TestApp is put together
+mod database; // a fresh database per test
+mod finish; // the proof that nothing was left over
+mod job; // jobs as producers write them
+mod namespace; // Redis as producers and consumers of events see it
+mod poll; // until, with a limit
+mod process; // workers that can be killed
+mod receiver; // takes the simulator's webhooks
+mod server; // servers that can be killed
+
+pub use app::{TestApp, outcomes};
+pub use job::{Draft, phone, prescription, registration, reminder};
+pub use namespace::{Namespace, RejectedJob};
+pub use poll::{until, until_seen, until_within};
+pub use process::{Process, signal};
+pub use server::{OwnPostgres, OwnRedis};

@@ -1,0 +1,59 @@
+//! A worker as a process of its own: it can be killed, stopped and told to end.
+
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use super::poll::until_within;
+
+/// A running `kmsnotif worker`; killed when dropped.
+#[derive(Debug)]
+pub struct Process(Child);
+
+impl Process {
+    /// Starts the binary under test with this environment and no other of ours.
+    pub fn worker(environment: &[(String, String)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kmsnotif"));
+        command.arg("worker").stdin(Stdio::null()).stdout(Stdio::null());
+        if std::env::var_os("KMSNOTIF_TEST_LOG").is_none() {
+            command.stderr(Stdio::null());
+        }
+        command.envs(environment.iter().cloned());
+        Self(command.spawn().unwrap())
+    }
+
+    /// Its id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        signal("TERM", self.0.id());
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
+        let child = &mut self.0;
+        until_within(limit, "the worker's end", async || child.try_wait().unwrap()).await
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Gone already after `kill`, or when the test failed before.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Sends a signal to one process.
+pub fn signal(name: &str, pid: u32) {
+    let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap();
+    assert!(sent.success(), "kill -{name} {pid}");
+}
