@@ -8,7 +8,7 @@ use crate::notification::record::NotificationId;
 use crate::tenant::TenantId;
 
 /// Stores bodies before Meta gets its 200, in one statement: all or none.
-pub(crate) async fn insert_all(executor: impl PgExecutor<'_>, bodies: &[bytes::Bytes]) -> Result<(), sqlx::Error> {
+pub async fn insert_all(executor: impl PgExecutor<'_>, bodies: &[bytes::Bytes]) -> Result<(), sqlx::Error> {
     let (ids, bodies): (Vec<Uuid>, Vec<&[u8]>) = bodies.iter().map(|body| (Uuid::now_v7(), &**body)).unzip();
     sqlx::query(
         "insert into webhook_event (webhook_event_id, received_at, body) \

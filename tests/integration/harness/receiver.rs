@@ -48,7 +48,7 @@ impl Receiver {
             return StatusCode::UNAUTHORIZED;
         }
         // Not stored, no 200: the simulator comes again, as Meta does.
-        if webhook::insert(&self.pool, &body).await.is_err() {
+        if webhook::insert_all(&self.pool, std::slice::from_ref(&body)).await.is_err() {
             return StatusCode::SERVICE_UNAVAILABLE;
         }
         self.bodies.lock().unwrap().push(body);
@@ -59,7 +59,7 @@ impl Receiver {
     pub async fn deliver_again(&self) -> usize {
         let bodies = self.bodies.lock().unwrap().clone();
         for body in bodies.iter().rev() {
-            webhook::insert(&self.pool, body).await.unwrap();
+            webhook::insert_all(&self.pool, std::slice::from_ref(body)).await.unwrap();
         }
         bodies.len()
     }
