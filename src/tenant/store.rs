@@ -3,11 +3,11 @@
 //! A tenant is born with its account, so the two rows are written here in one transaction.
 //! Locks: the account's row, then the tenant's, then the configuration's (whose trigger touches the tenant).
 
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use futures::stream::{Stream, StreamExt as _};
 use kmsnotif_jobs::{Kind, Language};
 use rust_decimal::Decimal;
-use chrono::{DateTime, Utc};
 use sqlx::error::DatabaseError;
 use sqlx::{PgConnection, PgExecutor, PgPool};
 
