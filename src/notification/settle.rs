@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use super::batch::Write;
 use super::event::{Committed, Publisher};
 use super::lifecycle::{self, Answer, Limits};
-use super::record::NotificationId;
+use super::record::{Change, NotificationId};
 use super::status::Status;
 use super::store;
 use crate::queue::Outcome;
@@ -53,9 +53,15 @@ impl Write for Settle {
                 outcomes.push(Outcome::Done);
                 continue;
             };
+            // A status event was faster and ended the attempt; only this answer knows the text.
+            let untold = record.attempt == request.attempt
+                && record.attempt_started_at.is_none()
+                && record.message.is_none()
+                && request.rendered.is_some();
             if let Some((template, message)) = &request.rendered {
                 (record.template, record.message) = (Some(template.clone()), Some(message.clone()));
             }
+            let told = untold.then(|| Change::of(record.clone()));
             let before = (record.status, record.due_at);
             match lifecycle::answered(record, request.attempt, &request.answer, request.finished_at, self.limits) {
                 Some(change) => {
@@ -65,7 +71,10 @@ impl Write for Settle {
                     changes.push(change);
                 }
                 // Settled before (this very write, its commit's answer lost), or a later attempt exists.
-                None => outcomes.push(outcome(before.0, before.1)),
+                None => {
+                    outcomes.push(outcome(before.0, before.1));
+                    changes.extend(told);
+                }
             }
         }
         let codes: HashMap<TenantId, String> =

@@ -14,7 +14,8 @@ async fn four_workers_race_for_credit_for_50_of_200_jobs_and_exactly_50_are_sent
     for job in &jobs {
         app.enqueue(job).await;
     }
-    until("all are decided", async || (app.count("read").await + app.count("not_sent").await == 200).then_some(())).await;
+    until("all are decided", async || (app.count("read").await + app.count("not_sent").await == 200).then_some(()))
+        .await;
     app.wait_for_count(Duration::from_secs(5), "read", 50).await;
     let refused: Vec<String> = sqlx::query_scalar("select distinct reason from notification where status = 'not_sent'")
         .fetch_all(&app.pool)

@@ -192,10 +192,8 @@ async fn a_wrong_token_blocks_the_sender_until_the_configuration_is_set_anew() {
     app.simulator.expire_token("token-rs-harapan");
     let jobs = ["BLOCKED-1", "BLOCKED-2", "BLOCKED-3"].map(registration);
     app.enqueue(&jobs[0]).await;
-    let blocked = until("the sender is blocked", async || {
-        app.tenant("rs-harapan").await.configuration.unwrap().blocked
-    })
-    .await;
+    let blocked =
+        until("the sender is blocked", async || app.tenant("rs-harapan").await.configuration.unwrap().blocked).await;
     assert_eq!(blocked.code, Some(190));
     app.enqueue_all(&jobs[1..]).await;
     // Other tenants go on meanwhile.

@@ -229,7 +229,11 @@ impl TestApp {
     /// What `rs-harapan` has spent of what it was given.
     pub async fn spent(&self) -> Decimal {
         let tenant = self.tenant("rs-harapan").await;
-        sqlx::query_scalar("select spent from account where tenant_id = $1").bind(tenant.id).fetch_one(&self.pool).await.unwrap()
+        sqlx::query_scalar("select spent from account where tenant_id = $1")
+            .bind(tenant.id)
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
     }
 
     /// Proves that the balances are what entries and open notifications say.
@@ -248,7 +252,10 @@ impl TestApp {
             entry.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone()).unwrap_or_default()
         };
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        entries.iter().map(|entry| RejectedJob { job: field(entry, "job"), error: text(field(entry, "error")) }).collect()
+        entries
+            .iter()
+            .map(|entry| RejectedJob { job: field(entry, "job"), error: text(field(entry, "error")) })
+            .collect()
     }
 
     /// Waits until so many jobs were rejected; `finish` then expects no more.
@@ -281,7 +288,11 @@ impl TestApp {
     pub async fn lock_account(&self) -> Transaction<'static, Postgres> {
         let tenant = self.tenant("rs-harapan").await;
         let mut tx = self.pool.begin().await.unwrap();
-        sqlx::query("select from account where tenant_id = $1 for update").bind(tenant.id).execute(&mut *tx).await.unwrap();
+        sqlx::query("select from account where tenant_id = $1 for update")
+            .bind(tenant.id)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
         tx
     }
 
@@ -314,7 +325,8 @@ impl TestApp {
     /// Waits until so many jobs wait for their time.
     pub async fn wait_for_delayed(&self, count: u64) {
         let queue = self.queue();
-        until_seen(LIMIT, "jobs are delayed", async || queue.stats().await.unwrap(), |stats| stats.delayed == count).await;
+        until_seen(LIMIT, "jobs are delayed", async || queue.stats().await.unwrap(), |stats| stats.delayed == count)
+            .await;
     }
 
     /// Waits until the simulator was asked so often.

@@ -41,7 +41,8 @@ impl TestApp {
 
     async fn wait_for_empty_outbox(&self) {
         until("the outbox is empty", async || {
-            let rows: i64 = sqlx::query_scalar("select count(*) from event_outbox").fetch_one(&self.pool).await.unwrap();
+            let rows: i64 =
+                sqlx::query_scalar("select count(*) from event_outbox").fetch_one(&self.pool).await.unwrap();
             (rows == 0).then_some(())
         })
         .await;

@@ -51,7 +51,9 @@ pub fn phone(number: u32) -> String {
 }
 
 fn draft(id: &str, kind: &str, data: Value) -> Draft {
-    Draft(json!({ "v": 1, "id": id, "tenant": "rs-harapan", "kind": kind, "to": phone(1), "language": "id", "data": data }))
+    Draft(
+        json!({ "v": 1, "id": id, "tenant": "rs-harapan", "kind": kind, "to": phone(1), "language": "id", "data": data }),
+    )
 }
 
 /// A registration is confirmed.

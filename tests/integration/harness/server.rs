@@ -75,8 +75,9 @@ impl OwnRedis {
         self.child = Some(child);
         let client = redis::Client::open(self.url.as_str()).unwrap();
         wait_until("Redis answers", || {
-            let pong: Result<String, _> =
-                client.get_connection_with_timeout(Duration::from_secs(1)).and_then(|mut c| redis::cmd("PING").query(&mut c));
+            let pong: Result<String, _> = client
+                .get_connection_with_timeout(Duration::from_secs(1))
+                .and_then(|mut c| redis::cmd("PING").query(&mut c));
             pong.is_ok_and(|pong| pong == "PONG")
         });
     }
