@@ -27,11 +27,12 @@ pub(crate) use write::{write, write_in_rounds};
 
 /// Begins a transaction of the pipeline.
 ///
-/// Its statements join small batches to large tables by key, whatever the statistics of the day say. A worker that
+/// Its statements join small batches to large tables by key, whatever the statistics of the day say; and a plan
+/// that is costed high for lack of statistics must not be compiled, which takes longer than it runs. A worker that
 /// stalls or loses its network in the middle of it must not hold its tenants' accounts until TCP gives up.
 pub(crate) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     pool.begin_with(
-        "begin; set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off; \
+        "begin; set local jit = off; set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off; \
          set local idle_in_transaction_session_timeout = '5s'",
     )
     .await
