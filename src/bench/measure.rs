@@ -123,13 +123,13 @@ impl<'a> Bench<'a> {
     pub(super) async fn full(&mut self, run: &mut Run) -> anyhow::Result<()> {
         let jobs = self.plan.jobs;
         (self.tell)(&format!("enqueuing {jobs} jobs"));
+        let batches_before = self.batches().await?;
         self.workers.iter().try_for_each(WorkerChild::pause)?;
         let enqueued = self.enqueue(Phase::Full, jobs).await;
         let before = self.cpu().await?;
         self.workers.iter().try_for_each(WorkerChild::go_on)?;
         let started = Instant::now();
         enqueued?;
-        let batches_before = self.batches().await?;
         self.drain().await?;
         let elapsed = started.elapsed();
         let after = self.cpu().await?;
