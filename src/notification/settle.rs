@@ -63,18 +63,16 @@ impl Write for Settle {
             }
             let told = untold.then(|| Change::of(record.clone()));
             let before = (record.status, record.due_at);
-            match lifecycle::answered(record, request.attempt, &request.answer, request.finished_at, self.limits) {
-                Some(change) => {
-                    outcomes.push(outcome(change.record.status, change.record.due_at));
-                    // A second answer in this batch sees what the first one did.
-                    records.insert(request.notification_id, change.record.clone());
-                    changes.push(change);
-                }
-                // Settled before (this very write, its commit's answer lost), or a later attempt exists.
-                None => {
-                    outcomes.push(outcome(before.0, before.1));
-                    changes.extend(told);
-                }
+            let answered =
+                lifecycle::answered(record, request.attempt, &request.answer, request.finished_at, self.limits);
+            // None: settled before (this very write, its commit's answer lost), or a later attempt exists.
+            let (status, due_at) =
+                answered.as_ref().map_or(before, |change| (change.record.status, change.record.due_at));
+            outcomes.push(outcome(status, due_at));
+            if let Some(change) = answered.or(told) {
+                // A second answer in this batch sees what the first one did.
+                records.insert(request.notification_id, change.record.clone());
+                changes.push(change);
             }
         }
         let codes: HashMap<TenantId, String> =

@@ -90,9 +90,9 @@ fn log(method: &Method, route: &str, response: &Response, took: Duration) {
 /// The id that a proxy gave, if it is a plain word; else a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let given = headers.get(REQUEST_ID).filter(|value| {
-        (1..=REQUEST_ID_BYTES_MAX).contains(&value.len()) && value.as_bytes().iter().all(is_plain)
-    });
+    let given = headers
+        .get(REQUEST_ID)
+        .filter(|value| (1..=REQUEST_ID_BYTES_MAX).contains(&value.len()) && value.as_bytes().iter().all(is_plain));
     given.cloned().unwrap_or_else(|| {
         HeaderValue::try_from(Uuid::now_v7().to_string()).expect("a UUID is made of characters that headers allow")
     })

@@ -10,8 +10,7 @@ use crate::harness::{Draft, TestApp, registration};
 async fn enqueue_between(app: &TestApp, field: &str, payload: &[u8]) {
     let (before, after) = (registration("BEFORE").bytes(), registration("AFTER").bytes());
     app.namespace.add(&[("job", &before), (field, payload), ("job", &after)]).await;
-    let neighbours = app.wait_for_count(Duration::from_secs(5), "read", 2);
-    neighbours.await;
+    app.wait_for_count(Duration::from_secs(20), "read", 2).await;
 }
 
 /// The payload is rejected for this reason, and kept as it came.
@@ -150,7 +149,7 @@ async fn a_hundred_bad_jobs_delay_no_good_one() {
         assert_eq!(fields.len(), (n + 1) * 6);
     }
     app.namespace.add(&fields).await;
-    app.wait_for_count(Duration::from_secs(10), "read", 20).await;
+    app.wait_for_count(Duration::from_secs(20), "read", 20).await;
     app.wait_for_rejected(100).await;
     app.finish().await;
 }

@@ -51,10 +51,8 @@ async fn an_xadd_typed_into_redis_cli_is_sent() {
     let url = url::Url::parse(&app.namespace.url).unwrap();
     // Words as redis-cli writes them to the wire; no client library, no Lua.
     let say = |stream: &mut TcpStream, words: &[&str]| {
-        let mut command = format!("*{}\r\n", words.len());
-        for word in words {
-            command += &format!("${}\r\n{word}\r\n", word.len());
-        }
+        let words: Vec<String> = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+        let command = format!("*{}\r\n{}", words.len(), words.concat());
         stream.write_all(command.as_bytes()).unwrap();
         let mut answer = String::new();
         BufReader::new(stream).read_line(&mut answer).unwrap();

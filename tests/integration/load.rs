@@ -26,7 +26,7 @@ async fn a_worker_told_to_end_under_load_ends_in_time_and_loses_nothing_in_hand(
     assert_eq!(app.count("sending").await + app.count("unknown").await, 0);
     assert!(stats.waiting > 0, "{stats:?}");
     let _second = app.spawn_worker();
-    app.wait_for_count(Duration::from_secs(60), "read", 400).await;
+    app.wait_for_count(Duration::from_mins(1), "read", 400).await;
     assert_eq!(app.simulator.requests(), 400);
     assert_eq!(app.spent().await, Decimal::new(35_665, 2) * Decimal::from(400));
     app.finish().await;
@@ -35,7 +35,7 @@ async fn a_worker_told_to_end_under_load_ends_in_time_and_loses_nothing_in_hand(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "slow: script/test --all"]
 async fn a_worker_told_to_end_while_no_answer_comes_ends_in_time_with_the_outcome_unknown() {
-    let app = TestApp::builder().workers(0).read_timeout(Duration::from_secs(60)).start().await;
+    let app = TestApp::builder().workers(0).read_timeout(Duration::from_mins(1)).start().await;
     app.simulator.pause_webhooks();
     let mut worker = app.spawn_worker();
     app.enqueue(&registration("SILENT").to("+6281200009006")).await;
@@ -62,7 +62,7 @@ async fn twenty_thousand_jobs_due_at_once_are_all_sent_once() {
     app.enqueue_all(&jobs).await;
     app.wait_for_delayed(20_000).await;
     assert_eq!(app.simulator.requests(), 0);
-    app.wait_for_count(Duration::from_secs(240), "read", 20_000).await;
+    app.wait_for_count(Duration::from_mins(4), "read", 20_000).await;
     assert_eq!(app.simulator.requests(), 20_000);
     assert_eq!(app.spent().await, Decimal::new(35_665, 2) * Decimal::from(20_000));
     app.finish().await;

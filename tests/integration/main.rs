@@ -4,7 +4,6 @@
 //! namespace of its own, speaks to it in verbs, and ends with `finish`, which proves that nothing was left over.
 //! Tests that kill Redis or Postgres start servers of their own. No test waits for a time: all poll, with limits.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
-#![expect(clippy::missing_panics_doc, reason = "every function here panics when the product is wrong")]
 
 mod harness;
 

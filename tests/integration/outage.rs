@@ -10,7 +10,7 @@ use crate::harness::{Draft, OwnPostgres, OwnRedis, TestApp, phone, registration,
 
 /// Nothing was sent: it may be tried again.
 const UNAVAILABLE: Effect = Effect::Refuse(Answer::Error(131_016), Times::Always);
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 fn jobs(name: &str, count: u32) -> Vec<Draft> {
     (0..count).map(|n| registration(&format!("{name}-{n}")).to(phone(n))).collect()

@@ -1,6 +1,7 @@
 //! How a TestApp is put together: a database, a namespace, a simulator, a receiver, tenants with credit, workers.
 
 use std::net::Ipv4Addr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use kmsnotif::config::WorkerConfig;
@@ -224,8 +225,13 @@ pub async fn configure(pool: &PgPool, code: &str, phone_number_id: usize, rate: 
     tenant::store::set_configuration(pool, &keyring(), code, &change).await.unwrap();
 }
 
-/// The templates of the product, approved at Meta.
+/// The templates of the product, approved at Meta; loaded once, for it takes a while without optimisation.
 fn known_templates() -> Vec<KnownTemplate> {
+    static KNOWN: LazyLock<Vec<KnownTemplate>> = LazyLock::new(load_templates);
+    KNOWN.clone()
+}
+
+fn load_templates() -> Vec<KnownTemplate> {
     let templates = Templates::load().unwrap();
     templates
         .iter()

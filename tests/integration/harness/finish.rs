@@ -63,8 +63,7 @@ impl TestApp {
 
 impl Drop for TestApp {
     fn drop(&mut self) {
-        if !self.finished && !std::thread::panicking() {
-            panic!("a test ends with finish() or abandon()");
-        }
+        let proven = self.finished || std::thread::panicking();
+        assert!(proven, "a test ends with finish() or abandon()");
     }
 }

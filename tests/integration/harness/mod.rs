@@ -13,7 +13,6 @@ mod server; // servers that can be killed
 
 pub use app::{TestApp, outcomes};
 pub use job::{Draft, phone, prescription, registration, reminder};
-pub use namespace::{Namespace, RejectedJob};
 pub use poll::{until, until_seen, until_within};
 pub use process::{Process, signal};
 pub use server::{OwnPostgres, OwnRedis};
