@@ -70,7 +70,8 @@ create table notification (
 ) partition by range (notification_id);
 
 -- All notifications of one patient (opt-out, erasure, search by phone).
-create index notification_recipient on notification (tenant_id, recipient_hash);
+-- The hash comes first, so that a plan made while a month is empty cannot mistake it for an index of the tenant.
+create index notification_recipient on notification (recipient_hash, tenant_id);
 -- The open ones: the sweep, unknown outcomes, the proof of `reserved`.
 create index notification_open on notification (due_at) where due_at is not null;
 

@@ -41,8 +41,9 @@ use crate::whatsapp;
 
 /// Jobs that share a transaction at most.
 const BATCH_MAX: usize = 500;
-/// Transactions of a kind at once: one is written while the next is collected.
-const WRITERS: usize = 2;
+/// Transactions of a kind at once. They would only wait for each other's accounts: one writes while the next
+/// batch gathers, and the batches are larger.
+const WRITERS: usize = 1;
 /// How often settings that changed are loaded for the pace of lanes.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
 /// How often events that a crash left behind are looked for.

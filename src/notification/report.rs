@@ -17,7 +17,7 @@ use crate::whatsapp::webhook::{Change as WebhookChange, Status, StatusEvent, par
 /// Bodies applied in one transaction at most.
 const BODIES_MAX: i64 = 50;
 /// How often an idle worker looks for bodies.
-const IDLE: Duration = Duration::from_millis(200);
+const IDLE: Duration = Duration::from_millis(250);
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// Applies stored bodies until told to stop.
@@ -49,6 +49,10 @@ pub(crate) async fn apply_some(
     publisher: &Publisher,
     hasher: &PhoneHasher,
 ) -> Result<usize, sqlx::Error> {
+    // One cheap look first: an idle worker opens no transaction.
+    if !webhook::is_any_open(pool).await? {
+        return Ok(0);
+    }
     let mut tx = store::begin(pool).await?;
     let bodies = webhook::claim(&mut tx, BODIES_MAX).await?;
     if bodies.is_empty() {

@@ -180,8 +180,7 @@ async fn move_to_lanes(pool: &Pool, moved: &[(Lane, Entry)]) {
         let records: Vec<Vec<u8>> =
             chunk.iter().map(|(lane, entry)| pack(lane, 0, entry.value.as_deref().unwrap_or_default())).collect();
         let priorities: Vec<String> = chunk.iter().map(|(lane, _)| lane.priority.to_string()).collect();
-        let mut args: Vec<&[u8]> =
-            vec![pool.keys.prefix.as_bytes(), GROUP.as_bytes(), pool.options.worker.as_bytes(), b"0"];
+        let mut args: Vec<&[u8]> = vec![pool.keys.prefix.as_bytes(), GROUP.as_bytes(), pool.options.worker.as_bytes()];
         for (((lane, entry), record), priority) in chunk.iter().zip(&records).zip(&priorities) {
             args.extend([entry.id.as_bytes(), lane.group.as_bytes(), priority.as_bytes(), record]);
         }

@@ -22,7 +22,7 @@ const RENEW_MAX: usize = 500;
 const TAKEOVER_MAX: usize = 200;
 /// Delayed jobs promoted in one call at most.
 const PROMOTE_MAX: usize = 500;
-const PROMOTE_EVERY: Duration = Duration::from_millis(100);
+const PROMOTE_EVERY: Duration = Duration::from_millis(200);
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(3);
 
 /// Renews the leases of all jobs in hand, three times per lease, until the task is aborted.

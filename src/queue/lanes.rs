@@ -17,7 +17,7 @@ use super::script;
 /// Jobs served at once at most.
 const SERVE_MAX: usize = 256;
 /// How often an idle worker looks for lanes that others filled.
-const IDLE: Duration = Duration::from_millis(200);
+const IDLE: Duration = Duration::from_millis(250);
 /// Tokens of fast senders are taken in ticks of this length, so that waiting never becomes a busy loop.
 const TICK: Duration = Duration::from_millis(5);
 

@@ -32,7 +32,7 @@ pub(crate) use write::{write, write_in_rounds};
 /// stalls or loses its network in the middle of it must not hold its tenants' accounts until TCP gives up.
 pub(crate) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     pool.begin_with(
-        "begin; set local jit = off; set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off; \
+        "begin; set local jit = off; set local plan_cache_mode = force_generic_plan; set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off; \
          set local idle_in_transaction_session_timeout = '5s'",
     )
     .await

@@ -67,18 +67,14 @@ pub(crate) async fn list_by_id(
     ids: impl Iterator<Item = (TenantId, NotificationId)>,
 ) -> Result<HashMap<NotificationId, Record>, sqlx::Error> {
     let (tenants, ids): (Vec<TenantId>, Vec<Uuid>) = ids.unzip();
-    let (first, last) = (ids.iter().min().copied(), ids.iter().max().copied());
     let rows = sqlx::query(concat!(
         "select ",
         record_columns!(),
         " from unnest($1::uuid[], $2::uuid[]) as asked (tenant_id, notification_id) \
-         join notification n on n.tenant_id = asked.tenant_id and n.notification_id = asked.notification_id \
-         where n.notification_id between $3 and $4",
+         join notification n on n.tenant_id = asked.tenant_id and n.notification_id = asked.notification_id",
     ))
     .bind(tenants)
     .bind(ids)
-    .bind(first)
-    .bind(last)
     .fetch_all(tx)
     .await?;
     rows.iter().map(|row| read_record(row).map(|record| (record.notification_id, record))).collect()

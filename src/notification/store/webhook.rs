@@ -22,6 +22,11 @@ pub async fn insert_all(executor: impl PgExecutor<'_>, bodies: &[bytes::Bytes]) 
     Ok(())
 }
 
+/// Whether any body was not applied yet.
+pub(crate) async fn is_any_open(executor: impl PgExecutor<'_>) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select exists (select from webhook_event where applied_at is null)").fetch_one(executor).await
+}
+
 /// Claims bodies that were not applied yet, oldest first, for this transaction.
 pub(crate) async fn claim(tx: &mut PgConnection, most: i64) -> Result<Vec<(Uuid, Vec<u8>)>, sqlx::Error> {
     sqlx::query_as(

@@ -116,8 +116,6 @@ async fn insert(tx: &mut PgConnection, fresh: &[Fresh<'_>]) -> Result<(), sqlx::
 
 async fn update(tx: &mut PgConnection, changes: &[Change]) -> Result<(), sqlx::Error> {
     let rows: Vec<&Record> = changes.iter().map(|change| &change.record).collect();
-    let ids = column!(rows, row => row.notification_id);
-    let (first, last) = (ids.iter().min().copied(), ids.iter().max().copied());
     let done = sqlx::query(
         "update notification n set status = c.status, reason = c.reason, price_id = c.price_id, price = c.price, \
              currency = c.currency, held = c.held, posted = c.posted, refunded = c.refunded, attempt = c.attempt, \
@@ -134,11 +132,10 @@ async fn update(tx: &mut PgConnection, changes: &[Change]) -> Result<(), sqlx::E
              as c (tenant_id, notification_id, status, reason, price_id, price, currency, held, posted, refunded, \
              attempt, attempt_started_at, attempts_counted, token, due_at, seq, wamid, template, message, \
              billed_type, billed_category, accepted_at, sent_at, delivered_at, read_at, failed_at, unknown_at) \
-         where n.tenant_id = c.tenant_id and n.notification_id = c.notification_id \
-           and n.notification_id between $28 and $29",
+         where n.tenant_id = c.tenant_id and n.notification_id = c.notification_id",
     )
     .bind(column!(rows, row => row.tenant_id))
-    .bind(ids)
+    .bind(column!(rows, row => row.notification_id))
     .bind(column!(rows, row => row.status.as_str()))
     .bind(column!(rows, row => row.reason.as_deref()))
     .bind(column!(rows, row => row.price_id))
@@ -164,8 +161,6 @@ async fn update(tx: &mut PgConnection, changes: &[Change]) -> Result<(), sqlx::E
     .bind(column!(rows, row => row.read_at))
     .bind(column!(rows, row => row.failed_at))
     .bind(column!(rows, row => row.unknown_at))
-    .bind(first)
-    .bind(last)
     .execute(tx)
     .await?;
     // The accounts are locked and the rows were read under that lock, so every one of them is still there.

@@ -9,6 +9,15 @@ local function owned(stream, group, consumer, id)
     return #redis.call('XPENDING', stream, group, id, id, 1, consumer) > 0
 end
 
+-- Those of these ids (in order, read together) that are the consumer's, as a set.
+local function owned_range(stream, group, consumer, ids)
+    local set = {}
+    -- Between the first and the last lies nothing else of ours, but what was read twice after a lost answer.
+    local pending = redis.call('XPENDING', stream, group, ids[1], ids[#ids], 2 * #ids, consumer)
+    for _, entry in ipairs(pending) do set[entry[1]] = true end
+    return set
+end
+
 -- Takes up to `want` tokens of a group (GCRA, burst of at most 50 ms of the rate).
 -- Returns how many were taken and the microsecond at which the next one is free.
 local BURST_US = 50000
@@ -34,6 +43,15 @@ local function take(pace, want, now)
         count = 0
     end
     return count, tat + step - burst
+end
+
+-- Gives back tokens that found nothing to start.
+local function give_back(pace, count)
+    local state = redis.call('HMGET', pace, 'tat', 'rate')
+    local rate = tonumber(state[2] or RATE_UNKNOWN)
+    if rate > 0 and state[1] then
+        redis.call('HSET', pace, 'tat', string.format('%.3f', tonumber(state[1]) - count * 1000000 / rate))
+    end
 end
 
 -- Puts a token into its lane and makes the group known to whoever serves lanes.

@@ -2,21 +2,19 @@
 -- KEYS: ready, held, run. ARGV: prefix, group of consumers, consumer, capacity.
 -- Returns the next microsecond at which a lane may be served (0: none waits), the time now,
 -- and per job: id in `run`, token, record.
-local PRIORITIES, GROUPS_MAX = 4, 128
+local PRIORITIES, GROUPS_MAX, QUANTUM_MAX = 4, 128, 32
 local now, left, out = now_us(), tonumber(ARGV[4]), {}
-local groups = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'LIMIT', 0, GROUPS_MAX)
 local tokens = {}
+local groups = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'LIMIT', 0, GROUPS_MAX)
 -- Before anything is taken from a lane: a script that fails halfway is not rolled back.
 if #groups > 0 then redis.pcall('XGROUP', 'CREATE', KEYS[3], ARGV[2], '0', 'MKSTREAM') end
-for i, group in ipairs(groups) do
+-- Few groups have long turns (fewer commands per job), many have short ones (nobody waits long for a turn).
+local quantum = math.max(1, math.min(QUANTUM_MAX, math.floor(256 / math.max(#groups, 1))))
+for _, group in ipairs(groups) do
     if left <= 0 then break end
-    local waiting = 0
-    for p = 0, PRIORITIES - 1 do
-        waiting = waiting + redis.call('LLEN', ARGV[1] .. 'lane:' .. group .. ':' .. p)
-    end
-    local want = math.min(waiting, math.ceil(left / (#groups - i + 1)))
-    local count, next_at = 0, now
-    if want > 0 then count, next_at = take(ARGV[1] .. 'pace:' .. group, want, now) end
+    local pace = ARGV[1] .. 'pace:' .. group
+    local want = math.min(quantum, left)
+    local count, next_at = take(pace, want, now)
     local open = count
     for p = 0, PRIORITIES - 1 do
         if open <= 0 then break end
@@ -29,12 +27,15 @@ for i, group in ipairs(groups) do
             open = open - #popped
         end
     end
-    left = left - count
-    if count >= waiting then
+    left = left - (count - open)
+    if open > 0 then
+        -- Nothing waits any more.
+        give_back(pace, open)
         redis.call('ZREM', KEYS[1], group)
     else
         -- A group that still has tokens goes behind those whose turn is due, by its new score.
-        redis.call('ZADD', KEYS[1], string.format('%.0f', count < want and math.max(next_at, now + 1) or now + 1), group)
+        local turn = count < want and math.max(next_at, now + 1) or now + 1
+        redis.call('ZADD', KEYS[1], string.format('%.0f', turn), group)
     end
 end
 if #tokens > 0 then
