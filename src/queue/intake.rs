@@ -106,9 +106,17 @@ async fn route(pool: &Pool, entries: Vec<Entry>) {
     }
     drop(permits);
     if !moved.is_empty() {
+        // In the order of the stream again: a lane is first in, first out, and the script looks at a range of ids.
+        moved.sort_by_key(|(_, entry)| order(&entry.id));
         move_to_lanes(pool, &moved).await;
         pool.lanes_changed.notify_one();
     }
+}
+
+/// An entry's place in its stream: ids are two numbers.
+fn order(id: &str) -> (u64, u64) {
+    let (ms, seq) = id.split_once('-').unwrap_or((id, "0"));
+    (ms.parse().unwrap_or(0), seq.parse().unwrap_or(0))
 }
 
 fn fresh(entry: Entry, lane: Lane, permit: OwnedSemaphorePermit) -> Hand {

@@ -47,10 +47,11 @@ pub(crate) async fn run(pool: Arc<Pool>) {
         match serve(&pool, permits.len()).await {
             Ok(served) => {
                 backoff = Backoff::new();
-                let full = served.jobs.len() == permits.len();
+                let served_some = !served.jobs.is_empty();
                 start(&pool, served.jobs, permits);
                 pause = match served.next {
-                    Some(_) if full => Duration::ZERO,
+                    // There is more: at once, as soon as there is capacity.
+                    Some(next) if next.is_zero() && served_some => Duration::ZERO,
                     Some(next) => next.clamp(TICK, IDLE),
                     None => IDLE,
                 };

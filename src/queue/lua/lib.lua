@@ -4,17 +4,23 @@ local function now_us()
     return tonumber(t[1]) * 1000000 + tonumber(t[2])
 end
 
+local PENDING_PAGE = 1000
+
 -- Only the owner of an entry may renew, move or acknowledge it: a stalled worker's entry may be another's by now.
 local function owned(stream, group, consumer, id)
     return #redis.call('XPENDING', stream, group, id, id, 1, consumer) > 0
 end
 
--- Those of these ids (in order, read together) that are the consumer's, as a set.
+-- Those of these ids (in the order of the stream) that are the consumer's, as a set: one look for all of them.
 local function owned_range(stream, group, consumer, ids)
     local set = {}
-    -- Between the first and the last lies nothing else of ours, but what was read twice after a lost answer.
-    local pending = redis.call('XPENDING', stream, group, ids[1], ids[#ids], 2 * #ids, consumer)
-    for _, entry in ipairs(pending) do set[entry[1]] = true end
+    local from = ids[1]
+    -- Others of ours may lie between them, so it goes on until the last was seen.
+    while from do
+        local pending = redis.call('XPENDING', stream, group, from, ids[#ids], PENDING_PAGE, consumer)
+        for _, entry in ipairs(pending) do set[entry[1]] = true end
+        from = #pending == PENDING_PAGE and '(' .. pending[PENDING_PAGE][1] or nil
+    end
     return set
 end
 

@@ -2,14 +2,14 @@
 -- KEYS: ready, held, run. ARGV: prefix, group of consumers, consumer, capacity.
 -- Returns the next microsecond at which a lane may be served (0: none waits), the time now,
 -- and per job: id in `run`, token, record.
-local PRIORITIES, GROUPS_MAX, QUANTUM_MAX = 4, 128, 32
+local PRIORITIES, GROUPS_MAX = 4, 128
 local now, left, out = now_us(), tonumber(ARGV[4]), {}
 local tokens = {}
 local groups = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'LIMIT', 0, GROUPS_MAX)
 -- Before anything is taken from a lane: a script that fails halfway is not rolled back.
 if #groups > 0 then redis.pcall('XGROUP', 'CREATE', KEYS[3], ARGV[2], '0', 'MKSTREAM') end
 -- Few groups have long turns (fewer commands per job), many have short ones (nobody waits long for a turn).
-local quantum = math.max(1, math.min(QUANTUM_MAX, math.floor(256 / math.max(#groups, 1))))
+local quantum = math.ceil(tonumber(ARGV[4]) / math.max(#groups, 1))
 for _, group in ipairs(groups) do
     if left <= 0 then break end
     local pace = ARGV[1] .. 'pace:' .. group
