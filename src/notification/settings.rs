@@ -84,21 +84,18 @@ impl Settings {
     }
 
     /// Loads what changed since the last call: tenants that admission has not met yet are paced by their rate too.
-    /// Returns the codes of senders that were unblocked meanwhile.
+    /// Returns the codes of tenants that changed and whose sender is not blocked.
     pub(crate) async fn refresh(&self, pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
         let since = *self.refreshed_at.read().unwrap_or_else(PoisonError::into_inner) - OVERLAP;
         let started_at = Utc::now();
         let mut changed = tenant::store::list_changed(pool, since).await?;
         changed.retain(|tenant| self.find(&tenant.code).is_none_or(|known| known.tenant.revision < tenant.revision));
         *self.refreshed_at.write().unwrap_or_else(PoisonError::into_inner) = started_at;
+        // Whoever changed a configuration wants it tried: its lanes open at once if nothing blocks it now. What it
+        // was before is not asked, for a block and its end may both lie within one round.
         let unblocked = changed
             .iter()
-            .filter(|tenant| tenant.configuration.as_ref().is_some_and(|now| now.blocked.is_none()))
-            .filter(|tenant| {
-                self.find(&tenant.code).is_some_and(|known| {
-                    known.tenant.configuration.as_ref().is_some_and(|before| before.blocked.is_some())
-                })
-            })
+            .filter(|tenant| tenant.configuration.as_ref().is_some_and(|configuration| configuration.blocked.is_none()))
             .map(|tenant| tenant.code.clone())
             .collect();
         self.remember(changed);

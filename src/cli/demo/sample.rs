@@ -260,7 +260,7 @@ mod tests {
             let parsed = kmsnotif_jobs::parse(sample.payload.as_bytes());
             assert_eq!(parsed.is_err(), sample.end.status == "rejected", "{}", sample.payload);
         }
-        let mut ids: Vec<_> = samples.iter().map(|sample| &sample.id).collect();
+        let mut ids: Vec<_> = samples.iter().map(|sample| (sample.tenant, &sample.id)).collect();
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), samples.len());

@@ -55,8 +55,9 @@ async fn verify_names_what_does_not_add_up(pool: PgPool) {
     assert_eq!(found, ["available", "reserved"], "no notification holds it");
     sqlx::query(
         "insert into notification (tenant_id, notification_id, job_id, kind, category, status, language, price, \
-         currency, held, token, created_at) \
-         select tenant_id, $1, 'j', 'prescription_ready', 'utility', 'sending', 'id', 2, currency, true, 't', now() \
+         currency, held, token, due_at, created_at) \
+         select tenant_id, $1, 'j', 'prescription_ready', 'utility', 'sending', 'id', 2, currency, true, 't', now(), \
+                now() \
          from account",
     )
     .bind(Uuid::now_v7())
