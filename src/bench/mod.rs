@@ -4,7 +4,7 @@
 //! 1. A database of its own on the server of `DATABASE_URL`, a namespace of its own in Redis, tenants with credit.
 //! 2. The stub and the workers start as children of the same binary. An idle worker is watched.
 //! 3. Jobs to warm up; jobs at a low rate, for latency; then all jobs at once, for throughput.
-//! 4. The workers end in order, everything is checked ([`check`]), and both places are removed again.
+//! 4. The workers end in order, everything is checked (`check`), and both places are removed again.
 //!
 //! A run that lost, doubled or mischarged anything fails: a speed without correctness is no figure.
 mod check;

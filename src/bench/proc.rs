@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Ticks a second in /proc: USER_HZ, which Linux fixes at 100 for programs.
 const TICKS_A_SECOND: u64 = 100;
 
-/// A line of /proc/<pid>/stat, as far as it is needed (proc(5)).
+/// A line of `/proc/<pid>/stat`, as far as it is needed (proc(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stat {
     parent: u32,

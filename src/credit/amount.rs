@@ -91,7 +91,7 @@ fn check(amount: Decimal, decimals: u32) -> Result<(), AmountError> {
     if amount.abs() > MAX { Err(AmountError::TooLarge(amount)) } else { Ok(()) }
 }
 
-/// For `#[serde(with = "…")]`: an amount as [`format`] writes it.
+/// For `#[serde(with = "…")]`: an amount as [`format()`] writes it.
 pub mod json {
     use rust_decimal::Decimal;
     use serde::Serializer;

@@ -1,6 +1,6 @@
 //! The heart: what tenants asked us to tell patients, from the job to the patient's phone.
 //!
-//! 1. A job is delivered by the queue under its token ([`process`]).
+//! 1. A job is delivered by the queue under its token ([`process()`]).
 //! 2. **Admit**: one transaction looks up tenant and price, inserts the notification, reserves, opens the attempt.
 //! 3. **Render**, which is pure, and **send**, outside any transaction.
 //! 4. **Settle**: one transaction closes the attempt, sets the status, posts or voids.

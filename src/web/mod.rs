@@ -1,6 +1,6 @@
 //! The web process: health, metrics and webhooks; what people and machines reach over HTTP.
 //!
-//! Each file of routes has a `router()`, merged here; the layers around all of them are in [`request`](mod@request),
+//! Each file of routes has a `router()`, merged here; the layers around all of them are in `request`,
 //! the connections below them in `serve`. The life of a request: connection → id, time-out, log line, security
 //! headers → route → answer. Nothing here sends to a patient, and nothing here reads the environment.
 
