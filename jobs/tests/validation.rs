@@ -1,7 +1,5 @@
 //! What is accepted and what is refused, through the crate's front door.
 
-use std::time::{Duration, Instant};
-
 use kmsnotif_jobs::{BYTES_MAX, Data, InvalidJob, Kind, Rejection, parse, schema};
 use serde_json::{Value, json};
 
@@ -241,15 +239,11 @@ fn size_is_limited_to_the_byte() {
 }
 
 #[test]
-fn twenty_thousand_brackets_cost_no_stack_and_little_time() {
+fn twenty_thousand_brackets_cost_no_stack() {
     for open in ["[", "{\"a\":"] {
         let payload = open.repeat(if open == "[" { 20_000 } else { 10_000 });
         let small_stack = std::thread::Builder::new().stack_size(64 * 1024);
-        let run = move || {
-            let start = Instant::now();
-            assert_eq!(parse(payload.as_bytes()).unwrap_err().error, InvalidJob::TooDeep);
-            assert!(start.elapsed() < Duration::from_millis(100));
-        };
+        let run = move || assert_eq!(parse(payload.as_bytes()).unwrap_err().error, InvalidJob::TooDeep);
         small_stack.spawn(run).unwrap().join().unwrap();
     }
 }

@@ -300,3 +300,7 @@ fn close_attempt(change: &mut Change, report: &Report, now: DateTime<Utc>) {
         },
     );
 }
+
+#[cfg(test)]
+#[path = "lifecycle_test.rs"]
+mod tests;

@@ -207,25 +207,4 @@ mod tests {
             }
         }
     }
-
-    #[test]
-    #[ignore = "measures: cargo test --release --lib phone -- --ignored --nocapture"]
-    fn reading_takes_microseconds() {
-        let country_code = id();
-        for text in ["+6281234567890", "081234567890"] {
-            parse(text, country_code).unwrap();
-            let start = std::time::Instant::now();
-            for _ in 0..20_000 {
-                let phone = parse(std::hint::black_box(text), country_code).unwrap();
-                std::hint::black_box(phone);
-            }
-            let (parsed, start) = (start.elapsed() / 20_000, std::time::Instant::now());
-            let phone = parse(text, country_code).unwrap();
-            for _ in 0..20_000 {
-                std::hint::black_box(country(std::hint::black_box(&phone)));
-            }
-            tracing::info!(?parsed, country = ?start.elapsed() / 20_000, "phone");
-            assert!(parsed.as_micros() < 50, "{parsed:?}");
-        }
-    }
 }

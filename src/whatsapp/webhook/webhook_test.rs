@@ -251,20 +251,3 @@ proptest! {
         let _ = parse(&raw);
     }
 }
-
-/// The speed of reading, for who changes it: `cargo test --release -- --ignored statuses_a_second --nocapture`.
-#[test]
-#[ignore = "a measurement; its figure depends on the machine"]
-fn statuses_a_second() {
-    let item = json!({ "id": "wamid.HBgLMTY1MDM4Nzk0MzkVAgASGBQzQUFERjg0NDEzNDdFODU3MUMxMAA=", "status": "delivered",
-        "timestamp": "1750030073", "recipient_id": "6281234567890",
-        "biz_opaque_callback_data": Opaque { tenant: Uuid::from_u128(3), notification: Uuid::from_u128(7), attempt: 1 }.to_string(),
-        "pricing": { "billable": true, "pricing_model": "PMP", "type": "regular", "category": "utility" } });
-    let raw = messages("statuses", &Value::Array(vec![item; 5_000]));
-    let started = std::time::Instant::now();
-    for _ in 0..20 {
-        assert_eq!(parse(&raw).unwrap().len(), 5_000);
-    }
-    let rate = 100_000.0 / started.elapsed().as_secs_f64();
-    assert!(rate > 10_000.0, "{rate:.0} statuses a second");
-}
