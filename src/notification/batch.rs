@@ -1,8 +1,7 @@
 //! Concurrent jobs share transactions: requests that are there together are written together.
 //!
-//! A lone request waits for nobody: an idle writer takes it at once. Under load, what arrives while the writer is busy
-//! makes the next batch, and a batch that is small all the same waits [`GATHER`] for more. So a job loses at most that,
-//! and the cost per job falls as the load grows.
+//! Nothing waits for company: an idle writer takes the first request at once, and what arrives while it is busy
+//! makes the next batch. So a lone job loses no time, and the cost per job falls as the load grows.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -28,9 +27,6 @@ pub(crate) trait Write: Send + Sync + 'static {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the database refuses it: {0}")]
 pub(crate) struct Spoiled(pub(crate) String);
-
-/// How long a small batch gathers company under load (the timer's grain makes it up to twice that).
-const GATHER: Duration = Duration::from_millis(1);
 
 type Waiting<W> = (<W as Write>::Request, oneshot::Sender<Result<<W as Write>::Answer, Spoiled>>);
 
@@ -71,19 +67,9 @@ async fn serve<W: Write>(write: Arc<W>, receiver: Arc<Mutex<mpsc::Receiver<Waiti
     let mut batch = Vec::with_capacity(size);
     loop {
         // Held while waiting, so that one writer collects and the others are busy or in line.
-        let mut waiting = receiver.lock().await;
-        if waiting.recv_many(&mut batch, size).await == 0 {
+        if receiver.lock().await.recv_many(&mut batch, size).await == 0 {
             return;
         }
-        if (2..size / 4).contains(&batch.len()) {
-            tokio::time::sleep(GATHER).await;
-            while batch.len() < size
-                && let Ok(more) = waiting.try_recv()
-            {
-                batch.push(more);
-            }
-        }
-        drop(waiting);
         metrics::histogram!(crate::telemetry::metric::BATCH_JOBS, "step" => W::STEP).record(batch.len() as f64);
         let (requests, answers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
         write_all(&*write, &requests, answers).await;
