@@ -110,7 +110,7 @@ create table event_outbox (
     event_outbox_id uuid primary key,
     created_at timestamptz not null default now(),
     -- JSON documents, one a line.
-    events text not null
+    events text compression lz4 not null
 );
 
 -- Until when the sweep has looked for rows that a crash left in `sending`.

@@ -144,9 +144,7 @@ impl<'a> Bench<'a> {
             set(run, figure, used.map(|used| used.as_secs_f64() * 1e6 / jobs as f64));
         }
         let batches = self.batches().await?;
-        for (figure, step) in
-            [(figure::ADMIT_BATCH, "admit"), (figure::SETTLE_BATCH, "settle"), (figure::ACK_BATCH, "ack")]
-        {
+        for (figure, step) in [(figure::WRITE_BATCH, "write"), (figure::ACK_BATCH, "ack")] {
             let (sum, count) = batches.get(step).copied().unwrap_or_default();
             let (sum_before, count_before) = batches_before.get(step).copied().unwrap_or_default();
             set(run, figure, (count > count_before).then(|| (sum - sum_before) / (count - count_before)));

@@ -29,7 +29,7 @@ pub const JOBS: &str = "kmsnotif_jobs_total";
 pub const ATTEMPTS: &str = "kmsnotif_attempts_total";
 /// Histogram: from the first byte of the request to WhatsApp until its answer, in seconds.
 pub const SEND_DURATION: &str = "kmsnotif_send_duration_seconds";
-/// Histogram, label `step` (`admit`, `settle` or `ack`): how many jobs shared one batch.
+/// Histogram, label `step` (`write` or `ack`; `webhook` in the web): how many shared one batch.
 pub const BATCH_JOBS: &str = "kmsnotif_batch_jobs";
 /// Counter: connections to Redis that had to be made again.
 pub const REDIS_RECONNECTS: &str = "kmsnotif_redis_reconnects_total";

@@ -32,8 +32,10 @@ pub(crate) use write::write;
 /// stalls or loses its network in the middle of it must not hold its tenants' accounts until TCP gives up.
 pub(crate) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     pool.begin_with(
-        "begin; set local jit = off; set local plan_cache_mode = force_generic_plan; set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off; \
-         set local idle_in_transaction_session_timeout = '5s'; set local statement_timeout = '20s'",
+        "begin; select set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true), \
+         set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), \
+         set_config('enable_seqscan', 'off', true), set_config('statement_timeout', '20s', true), \
+         set_config('idle_in_transaction_session_timeout', '5s', true)",
     )
     .await
 }
