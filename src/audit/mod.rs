@@ -10,11 +10,13 @@ use serde_json::Value;
 use crate::tenant::TenantId;
 
 mod action;
+mod field;
 mod store;
 #[cfg(test)]
 mod tests;
 
 pub use action::Action;
+pub use field::Fields;
 pub use store::record;
 
 /// Something that somebody did.
