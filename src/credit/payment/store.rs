@@ -115,10 +115,9 @@ async fn record_refusal(
         before: None,
         after: Some(json!({
             "reason": refusal.as_str(),
-            "purchase_id": event.purchase,
+            "purchase_id": purchase.map(|purchase| purchase.id),
             "amount": event.amount.to_string(),
             "currency": event.currency,
-            "payment_reference": event.reference,
         })),
     };
     audit::record(tx, &act).await

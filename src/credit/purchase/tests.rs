@@ -18,7 +18,7 @@ pub(super) async fn tenant_with_phone(pool: &PgPool, code: &str) -> Tenant {
     let tenant = add(pool, code).await;
     let phone = phone::parse(FINANCE_PHONE, tenant.country).unwrap();
     let change = TenantChange { finance_phone: Some(Some(phone)), ..TenantChange::default() };
-    tenant_store::update(pool, code, &change).await.unwrap()
+    tenant_store::update(pool, code, &change, "test").await.unwrap()
 }
 
 async fn order(pool: &PgPool, amount: i64) -> (Purchase, TenantId) {
@@ -253,7 +253,7 @@ async fn each_message_is_a_job_to_the_finance_phone_under_an_id_of_its_own(pool:
     assert_eq!((jobs[1].send_after, pause.num_seconds()), (None, 6), "the later one comes later");
 
     let none = TenantChange { finance_phone: Some(None), ..TenantChange::default() };
-    let silent = tenant_store::update(&pool, "rs-harapan", &none).await.unwrap();
+    let silent = tenant_store::update(&pool, "rs-harapan", &none, "test").await.unwrap();
     let quiet = store::create(&pool, &silent, Decimal::ONE, "a@b.example", "test").await.unwrap();
     store::pay(&pool, quiet.id, None, "test").await.unwrap();
     assert_eq!(messages(&pool, quiet.id).await, [""; 0]);
@@ -278,7 +278,7 @@ async fn orders_that_make_no_sense_are_refused(pool: PgPool) {
     assert!(matches!(unknown, Err(PurchaseError::NotFound(_))));
     // Nothing is ordered in a currency that the tenant has left meanwhile.
     let euro = TenantChange { currency: Some(Currency::EUR), ..TenantChange::default() };
-    tenant_store::update(&pool, "a", &euro).await.unwrap();
+    tenant_store::update(&pool, "a", &euro, "test").await.unwrap();
     let refused = store::create(&pool, &tenant, Decimal::ONE, "a@b.example", "test").await;
     assert!(matches!(refused, Err(PurchaseError::Currency { given: "IDR", tenant: "EUR" })));
 }
