@@ -9,7 +9,6 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
-use super::amount;
 use super::ledger::UnknownSpelling;
 use super::purchase::{Purchase, PurchaseStatus};
 use crate::tenant::TenantId;
@@ -176,10 +175,6 @@ pub struct Recorded {
 impl std::fmt::Display for PaymentEvent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { event_id, purchase, amount, currency, .. } = self;
-        write!(
-            f,
-            "event {event_id:?} of {amount} {currency} for purchase {purchase:?}",
-            amount = amount::format(*amount)
-        )
+        write!(f, "event {event_id:?} of {amount} {currency} for purchase {purchase:?}")
     }
 }
