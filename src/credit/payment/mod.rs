@@ -1,6 +1,6 @@
 //! Payments that a gateway reports: each is recorded with its verdict, and pays a purchase or is refused.
 //!
-//! An event's life: proven genuine ([`signature`]) → read ([`body`]) → one transaction locks the purchase it names,
+//! An event's life: proven genuine ([`signature`]) → read ([`parse`]) → one transaction locks the purchase it names,
 //! decides, and records the event with PAID or with the refusal ([`store::receive`]) → the credit is granted in a
 //! second transaction. The same event again gets the same answer and moves nothing. Money that was refused has
 //! arrived all the same: it is never granted in silence, and never forgotten.

@@ -2,8 +2,8 @@
 //!
 //! A purchase's life: PENDING, ordered with an amount and an address; PAID, its payment verified; COMPLETED, its
 //! credit granted; or EXPIRED after three days, or CANCELLED before it was paid. Each step is a transaction, in
-//! which everything is written that is [`told`] of it. Whoever pays takes it to COMPLETED before answering; what a
-//! crash leaves at PAID the scheduler completes. The database grants a purchase once, whoever asks how often.
+//! which everything is written that is told of it (`told.rs`). Whoever pays takes it to COMPLETED before answering;
+//! what a crash leaves at PAID the scheduler completes. The database grants a purchase once, whoever asks how often.
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;

@@ -1,4 +1,4 @@
-//! The SQL of purchases: how they are read and locked; their steps are in [`life`].
+//! The SQL of purchases: how they are read and locked; their steps are in `life.rs`.
 
 use futures::stream::{Stream, StreamExt as _};
 use sqlx::postgres::PgRow;
