@@ -224,7 +224,7 @@ impl<'a> Batch<'a> {
         let home = tenant.configuration.as_ref().map_or(tenant.country, |configuration| configuration.country);
         let configured = PriceKey { country: home, currency: tenant.currency, category: request.category };
         let abroad = request.recipient.as_ref().and_then(phone::country);
-        let today = self.now.with_timezone(&tenant.time_zone).date_naive();
+        let today = tenant.local_date(self.now);
         let (key, price) = self.prices.lookup(abroad, configured, today).ok_or(Reason::NoPrice)?;
         let used = self.prices_used.entry(key).or_insert(today);
         *used = today.max(*used);

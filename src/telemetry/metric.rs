@@ -45,6 +45,8 @@ pub const SENDERS_BLOCKED: &str = "kmsnotif_senders_blocked_total";
 pub const WEBHOOK_BODIES: &str = "kmsnotif_webhook_bodies_total";
 /// Histogram: size of webhook bodies, in bytes.
 pub const WEBHOOK_BODY_SIZE: &str = "kmsnotif_webhook_body_bytes";
+/// Counter, label `reason`: payment events that were recorded and paid nothing.
+pub const PAYMENTS_REFUSED: &str = "kmsnotif_payments_refused_total";
 /// Counter, label `status`: status events applied to notifications.
 pub const STATUS_EVENTS_APPLIED: &str = "kmsnotif_status_events_applied_total";
 
@@ -116,6 +118,7 @@ fn describe() {
     describe_gauge!(WORKERS, Unit::Count, "Workers that gave a sign of life lately.");
     describe_counter!(SENDERS_BLOCKED, Unit::Count, "Attempts that WhatsApp refused because it blocks the sender.");
     describe_counter!(WEBHOOK_BODIES, Unit::Count, "Webhook bodies received, by source and outcome.");
+    describe_counter!(PAYMENTS_REFUSED, Unit::Count, "Payment events that were recorded and paid nothing, by reason.");
     describe_histogram!(WEBHOOK_BODY_SIZE, Unit::Bytes, "Size of webhook bodies.");
     describe_counter!(STATUS_EVENTS_APPLIED, Unit::Count, "Status events applied to notifications, by status.");
 }

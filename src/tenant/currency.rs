@@ -20,6 +20,24 @@ pub fn decimals(currency: Currency) -> u32 {
     currency.exponent().map_or(0, u32::from)
 }
 
+/// For `#[serde(with = "…")]`: a currency as its ISO 4217 code.
+pub mod code {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use super::Currency;
+
+    /// Writes the code.
+    pub fn serialize<S: Serializer>(currency: &Currency, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(currency.code())
+    }
+
+    /// Reads the code.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Currency, D::Error> {
+        super::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -59,6 +59,11 @@ impl TestApp {
         Builder::new()
     }
 
+    /// The address of this test's database.
+    pub fn database_url(&self) -> &str {
+        &self.database.url
+    }
+
     /// Starts one more worker inside this process.
     pub fn start_worker(&mut self) {
         let worker = Worker {
