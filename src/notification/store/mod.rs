@@ -22,7 +22,7 @@ use crate::tenant::{self, Tenant, TenantId};
 use crate::whatsapp::SendError;
 
 pub(crate) use read::{list_by_id, list_by_key};
-pub use view::{AttemptView, Filter, NotificationView, find, list};
+pub use view::{AttemptView, Filter, NotificationView, find, find_id, list};
 pub(crate) use write::{write, write_in_rounds};
 
 /// Begins a transaction of the pipeline.
