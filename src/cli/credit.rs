@@ -1,6 +1,7 @@
 //! `kmsnotif credit …`: what tenants can spend, every transfer, and the proof that both agree.
 
 mod ledger;
+mod reconcile;
 
 use clap::{Args, Subcommand};
 use rust_decimal::Decimal;
@@ -22,6 +23,8 @@ pub enum Command {
     Ledger(ledger::Args),
     /// Give credit to a tenant, or take it, by hand.
     Adjust(Adjust),
+    /// Compare what was charged with what Meta bills.
+    Reconcile(reconcile::Args),
 }
 
 /// Flags of `credit balance`.
@@ -85,6 +88,7 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
             output.one(&BalanceAnswer::of(tenant.code, store::get_balance(pool, tenant.id).await?))?;
         }
         Command::Ledger(args) => return ledger::run(args, global, pool).await,
+        Command::Reconcile(args) => return reconcile::run(args, global, pool).await,
         Command::Adjust(args) => {
             let tenant = tenant_store::get(pool, &args.tenant).await?;
             let (code, currency, change) = (&tenant.code, tenant.currency.code(), amount::format(args.amount));

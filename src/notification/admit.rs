@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::batch::Write;
 use super::event::{self, Committed, Publisher};
 use super::lifecycle::{self, Limits};
-use super::record::{Change, Movement, NotificationId, Record};
+use super::record::{Change, NotificationId, Record};
 use super::settings::{Known, Settings};
 use super::status::{Reason, Status};
 use super::store::{self, Locked};
@@ -324,15 +324,8 @@ impl<'a> Batch<'a> {
 
     /// Reserves the price against the tenant's running balance; false when it does not cover it.
     fn reserve(&mut self, change: &mut Change) -> bool {
-        let price = change.record.price.unwrap_or_default();
-        let Some(available) = self.available.get_mut(&change.record.tenant_id) else { return false };
-        if *available < price {
-            return false;
-        }
-        *available -= price;
-        change.record.held = true;
-        change.movement = Some(Movement::Reserve);
-        true
+        let available = self.available.get_mut(&change.record.tenant_id);
+        available.is_some_and(|available| lifecycle::reserve(change, available))
     }
 }
 
@@ -366,6 +359,7 @@ fn new_record(request: &Request) -> Record {
         tenant_id: request.known.tenant.id,
         notification_id: request.notification_id,
         job_id: request.job.id.clone(),
+        category: request.category,
         status: Status::Waiting,
         reason: None,
         price_id: None,

@@ -12,6 +12,7 @@ pub(crate) mod batch;
 mod event;
 mod lifecycle;
 mod process;
+pub mod reconcile;
 mod record;
 mod report;
 mod retry;

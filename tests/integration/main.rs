@@ -15,5 +15,6 @@ mod fairness; // one tenant's load is not another's delay
 mod fault; // what WhatsApp may answer
 mod load; // much at once, and SIGTERM in the middle of it
 mod outage; // Redis and Postgres killed, stalled, emptied
+mod reconcile; // what Meta bills against what was charged
 mod refusal; // not_sent, and why
 mod tidy; // the rules of the house
