@@ -75,7 +75,7 @@ impl<W: Write> Output<W> {
     /// Writes one row of a list; the first one brings the headings.
     pub fn row<T: Show>(&mut self, item: &T) -> io::Result<()> {
         match self.format {
-            Format::Json => return self.json_line(item),
+            Format::Json => return self.json(item),
             Format::Csv => return self.csv_line(item),
             Format::Table => {}
         }
@@ -88,7 +88,7 @@ impl<W: Write> Output<W> {
     /// Writes a single answer: one line of JSON, or one line per column.
     pub fn one<T: Show>(&mut self, item: &T) -> io::Result<()> {
         match self.format {
-            Format::Json => return self.json_line(item),
+            Format::Json => return self.json(item),
             Format::Csv => return self.csv_line(item),
             Format::Table => {}
         }
@@ -104,7 +104,8 @@ impl<W: Write> Output<W> {
         self.out.flush().map_err(mark)
     }
 
-    fn json_line<T: Serialize>(&mut self, item: &T) -> io::Result<()> {
+    /// Writes one line of JSON, for answers whose JSON is not what their table shows.
+    pub fn json<T: Serialize>(&mut self, item: &T) -> io::Result<()> {
         serde_json::to_writer(&mut self.out, item).map_err(|error| mark(error.into()))?;
         self.out.write_all(b"\n").map_err(mark)
     }

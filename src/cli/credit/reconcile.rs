@@ -148,22 +148,6 @@ impl Show for Row<'_> {
     }
 }
 
-/// JSON as it is serialised; the other formats have rows.
-struct Json<T>(T);
-
-impl<T: Serialize> Serialize for Json<T> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<T: Serialize> Show for Json<T> {
-    const COLUMNS: &'static [Column] = &[];
-    fn cells(&self) -> Vec<String> {
-        Vec::new()
-    }
-}
-
 /// Whose month is told.
 struct Head<'a> {
     tenant: &'a str,
@@ -215,7 +199,7 @@ async fn tell(
     for (currency, reconciliation) in &found {
         let head = Head { tenant: &tenant.code, month: &month, currency };
         match format {
-            Format::Json => output.row(&Json(tenant_answer(&head, reconciliation)))?,
+            Format::Json => output.json(&tenant_answer(&head, reconciliation))?,
             Format::Table | Format::Csv => {
                 rows(&head, reconciliation, format).iter().try_for_each(|row| output.row(row))?;
             }
@@ -228,7 +212,7 @@ async fn tell(
             let drifting = drifting?;
             let head = Head { tenant: &tenant.code, month: &month, currency: &drifting.currency };
             match format {
-                Format::Json => output.row(&Json(drifting_answer(&head, &drifting)))?,
+                Format::Json => output.json(&drifting_answer(&head, &drifting))?,
                 Format::Table | Format::Csv => output.row(&drifting_row(&head, &drifting))?,
             }
         }
