@@ -42,8 +42,7 @@ figures! {
     STUB_CPU "stub_cpu_us_per_job" "CPU per job, stub" "µs" 1;
     WORKER_MEMORY "worker_memory_mb_peak" "memory of a worker, peak" "MB" 1;
     IDLE_CPU "worker_idle_cpu_percent" "CPU of an idle worker" "% of a core" 2;
-    ADMIT_BATCH "admit_batch_mean" "jobs per batch, admit" "" 1;
-    SETTLE_BATCH "settle_batch_mean" "jobs per batch, settle" "" 1;
+    WRITE_BATCH "write_batch_mean" "steps per batch, admit and settle" "" 1;
     ACK_BATCH "ack_batch_mean" "jobs per batch, ack" "" 1;
 }
 

@@ -18,6 +18,7 @@ use super::place::Home;
 use super::{Plan, Tell, check, child, measure, proc, seed, store};
 use crate::notification::admit::{self, Admission, Request};
 use crate::notification::lifecycle::Answer;
+use crate::notification::record::Text;
 use crate::notification::{Ctx, Limits, Parts, Pipeline, process, settle};
 use crate::telemetry::metric::{self, Metrics};
 use crate::whatsapp;
@@ -104,9 +105,7 @@ async fn measure(
         measure::set(run, figure, used.map(|used| used.as_secs_f64() * 1e6 / pairs));
     }
     let batches = child::read_batches(&metrics.render());
-    for (figure, step) in [(figure::ADMIT_BATCH, "admit"), (figure::SETTLE_BATCH, "settle")] {
-        measure::set(run, figure, child::mean_batch(&batches, &batches_before, step));
-    }
+    measure::set(run, figure::WRITE_BATCH, child::mean_batch(&batches, &batches_before, "write"));
     Ok(())
 }
 
@@ -131,19 +130,19 @@ async fn reserve_and_post(ctx: &Arc<Ctx>, requests: Vec<Request>, in_hand: usize
 }
 
 async fn pair(ctx: &Ctx, request: Request) -> anyhow::Result<()> {
-    let admitted = match ctx.admissions.submit(request).await? {
+    let admitted = match ctx.writer.admit(request).await? {
         Admission::Send(admitted) => admitted,
         other => bail!("a job was not admitted: {other:?}"),
     };
     let wamid = format!("wamid.{}", admitted.notification_id.simple());
-    ctx.settlements
-        .submit(settle::Request {
+    ctx.writer
+        .settle(settle::Request {
             tenant_id: admitted.known.tenant.id,
             tenant_code: admitted.known.tenant.code.clone(),
             notification_id: admitted.notification_id,
             attempt: admitted.attempt,
             answer: Answer::Accepted { wamid },
-            rendered: Some(("registration_confirmed".to_owned(), TEXT.to_owned())),
+            text: Some(Text { template: "registration_confirmed".to_owned(), message: TEXT.to_owned() }),
             finished_at: Utc::now().max(admitted.started_at),
         })
         .await?;

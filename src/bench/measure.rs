@@ -144,9 +144,7 @@ impl<'a> Bench<'a> {
             set(run, figure, used.map(|used| used.as_secs_f64() * 1e6 / jobs as f64));
         }
         let batches = self.batches().await?;
-        for (figure, step) in
-            [(figure::ADMIT_BATCH, "admit"), (figure::SETTLE_BATCH, "settle"), (figure::ACK_BATCH, "ack")]
-        {
+        for (figure, step) in [(figure::WRITE_BATCH, "write"), (figure::ACK_BATCH, "ack")] {
             set(run, figure, mean_batch(&batches, &batches_before, step));
         }
         Ok(())

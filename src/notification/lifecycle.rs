@@ -62,12 +62,8 @@ pub(crate) fn answered(
     if record.attempt != number {
         return None;
     }
-    let open = record.attempt_started_at.is_some();
     if !matches!(record.status, Status::Sending | Status::Unknown) {
-        // A status event was faster and settled it; what is left is to close the attempt.
-        if !open {
-            return None;
-        }
+        // A status event was faster and settled it; what is left is to complete the attempt.
         let mut change = Change::of(record);
         change.end_attempt(now, end_of(answer));
         return Some(change);

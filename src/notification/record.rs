@@ -39,8 +39,6 @@ pub struct Record {
     pub(crate) due_at: Option<DateTime<Utc>>,
     pub(crate) seq: i32,
     pub(crate) wamid: Option<String>,
-    pub(crate) template: Option<String>,
-    pub(crate) message: Option<String>,
     /// What Meta says it bills: `regular`, or `free_…`.
     pub(crate) billed_type: Option<String>,
     /// In our spelling.
@@ -132,7 +130,7 @@ impl Change {
     /// Ends the open attempt.
     pub(crate) fn end_attempt(&mut self, now: DateTime<Utc>, end: AttemptEnd) {
         let started_at = self.record.attempt_started_at.take().unwrap_or(now);
-        self.attempt = Some(AttemptRow { number: self.record.attempt, started_at, finished_at: now, end });
+        self.attempt = Some(AttemptRow { number: self.record.attempt, started_at, finished_at: now, end, text: None });
     }
 }
 
@@ -168,6 +166,16 @@ pub(crate) struct AttemptRow {
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) finished_at: DateTime<Utc>,
     pub(crate) end: AttemptEnd,
+    /// What was sent, as far as the writer knows it.
+    pub(crate) text: Option<Text>,
+}
+
+/// What an attempt sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Text {
+    /// The template's name at Meta.
+    pub(crate) template: String,
+    pub(crate) message: String,
 }
 
 /// How an attempt ended.

@@ -78,7 +78,8 @@ pub(crate) async fn apply_some(
     let records = store::list_by_id(&mut tx, ids).await?;
     let changes = decide(&events, &targets, records);
     let codes = store::list_codes(&mut tx, changes.iter().map(|change| change.record.tenant_id)).await?;
-    let lines = store::write_in_rounds(&mut tx, changes, &codes, Utc::now()).await?;
+    let codes = codes.iter().map(|(tenant, code)| (*tenant, code.as_str())).collect();
+    let lines = store::write(&mut tx, &[], changes, &codes, Utc::now()).await?;
     let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
     webhook::mark_applied(&mut tx, &applied).await?;
     tx.commit().await?;

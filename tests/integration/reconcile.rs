@@ -55,3 +55,17 @@ async fn another_category_and_a_silent_pricing_stay_charged_and_are_listed() {
     assert_eq!(billable, [("marketing", 1), ("utility", 1)]);
     app.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_arrives_after_its_refund_is_listed_and_not_charged_again() {
+    let app = TestApp::start().await;
+    app.enqueue(&registration("REFUNDED").to(faulty(9010))).await;
+    app.wait_for("REFUNDED", "failed").await;
+    assert_eq!(app.receiver.deliver_as("failed", "delivered").await, 1);
+    app.wait_for("REFUNDED", "delivered").await;
+    assert_eq!(app.spent().await, Decimal::ZERO);
+    let found = reconcile(&app).await;
+    let drift: Vec<_> = found.drift.iter().map(|(mismatch, sum)| (*mismatch, sum.count)).collect();
+    assert_eq!(drift, [(Mismatch::DeliveredNotCharged, 1)]);
+    app.finish().await;
+}

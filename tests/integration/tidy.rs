@@ -11,7 +11,7 @@ use kmsnotif::cli::Cli;
 /// Files above this length ask for a second room.
 const LINES_MAX: usize = 400;
 /// The ratchet: files that were longer when the rule came, with their length then. Only downwards.
-const LONG_FILES: [(&str, usize); 2] = [("src/notification/admit.rs", 407), ("src/simulator/tests.rs", 432)];
+const LONG_FILES: [(&str, usize); 1] = [("src/simulator/tests.rs", 432)];
 
 struct File {
     /// From the repository's root.

@@ -1,6 +1,6 @@
 //! All SQL of notifications, set-based: one statement serves a whole batch.
 //!
-//! Locks are taken in one order: keys (by tenant and job id), accounts (by tenant). A notification's row needs no
+//! Locks are taken in one order: accounts (by tenant), then keys of those tenants. A notification's row needs no
 //! lock of its own: whoever changes it holds its tenant's account.
 
 mod read;
@@ -11,7 +11,7 @@ mod write;
 
 use std::collections::{HashMap, HashSet};
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use rust_decimal::Decimal;
 use sqlx::{PgConnection, PgPool, Postgres, Row as _, Transaction};
 use uuid::Uuid;
@@ -25,7 +25,7 @@ use crate::whatsapp::SendError;
 pub(crate) use read::{list_by_id, list_by_key};
 pub use reconcile::{begin_reading, list_drifting, reconcile};
 pub use view::{AttemptView, Filter, NotificationView, find, find_id, list};
-pub(crate) use write::{write, write_in_rounds};
+pub(crate) use write::write;
 
 /// Begins a transaction of the pipeline.
 ///
@@ -35,10 +35,13 @@ pub(crate) use write::{write, write_in_rounds};
 pub(crate) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     pool.begin_with(
         "begin; set local jit = off; set local plan_cache_mode = force_generic_plan; set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off; \
-         set local idle_in_transaction_session_timeout = '5s'",
+         set local idle_in_transaction_session_timeout = '5s'; set local statement_timeout = '20s'",
     )
     .await
 }
+
+/// Longer than a transaction of [`begin`] lasts: a dozen statements, of which only the first waits for locks.
+const TRANSACTION_MAX: TimeDelta = TimeDelta::minutes(2);
 
 /// A tenant's account while its lock is held.
 #[derive(Debug)]
@@ -81,9 +84,12 @@ pub(crate) async fn lock_accounts(
 /// Takes the keys of these jobs; returns those that were free. Two workers with one key wait for each other here.
 pub(crate) async fn insert_keys(
     tx: &mut PgConnection,
-    requests: &[Request],
+    requests: &[&Request],
 ) -> Result<HashSet<(TenantId, String)>, sqlx::Error> {
-    let mut sorted: Vec<&Request> = requests.iter().collect();
+    if requests.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let mut sorted = requests.to_vec();
     sorted.sort_by(|a, b| (a.known.tenant.id, &a.job.id).cmp(&(b.known.tenant.id, &b.job.id)));
     // Twice in one batch: the first in the order of the jobs has the key.
     sorted.dedup_by(|a, b| a.known.tenant.id == b.known.tenant.id && a.job.id == b.job.id);
@@ -185,6 +191,29 @@ pub(crate) struct Stranded {
     pub(crate) tenant: String,
     pub(crate) rate: Option<i32>,
     pub(crate) payload: serde_json::Value,
+}
+
+/// Gives rows that were left in `sending` since before then a due time, by which the sweep finds them from now on.
+///
+/// Each is looked at once: the mark says until when. A transaction may commit later than its rows say they were made,
+/// by its own length ([`begin`] bounds it), so the last minutes before the mark are looked at again.
+pub(crate) async fn mark_crashed_due(pool: &PgPool, before: DateTime<Utc>) -> Result<u64, sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    // One sweep at a time; another that is at it already does the same.
+    let mark: Option<(DateTime<Utc>,)> =
+        sqlx::query_as("select swept_until from sweep_mark for update skip locked").fetch_optional(&mut *tx).await?;
+    let Some((mark,)) = mark else { return Ok(0) };
+    let marked = sqlx::query(
+        "update notification set due_at = coalesce(attempt_started_at, created_at) \
+         where created_at > $1 and created_at < $2 and status = 'sending' and due_at is null",
+    )
+    .bind(mark - TRANSACTION_MAX)
+    .bind(before)
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query("update sweep_mark set swept_until = $1 where swept_until < $1").bind(before).execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(marked.rows_affected())
 }
 
 /// Lists rows in waiting or sending that have been due for too long, oldest first.

@@ -18,7 +18,7 @@ macro_rules! record_columns {
     () => {
         "n.tenant_id, n.notification_id, n.job_id, n.category, n.status, n.reason, n.price_id, n.price, n.currency, n.held, \
          n.posted, n.refunded, n.attempt, n.attempt_started_at, n.attempts_counted, n.token, n.expires_at, n.due_at, \
-         n.seq, n.wamid, n.template, n.message, n.billed_type, n.billed_category, n.accepted_at, n.sent_at, \
+         n.seq, n.wamid, n.billed_type, n.billed_category, n.accepted_at, n.sent_at, \
          n.delivered_at, n.read_at, n.failed_at, n.unknown_at"
     };
 }
@@ -26,7 +26,7 @@ macro_rules! record_columns {
 /// Reads what is stored under keys that were not free.
 pub(crate) async fn list_by_key(
     tx: &mut PgConnection,
-    requests: &[Request],
+    requests: &[&Request],
     inserted: &HashSet<(TenantId, String)>,
 ) -> Result<HashMap<(TenantId, String), Existing>, sqlx::Error> {
     let known: Vec<(TenantId, &str)> = requests
@@ -104,8 +104,6 @@ pub(super) fn read_record(row: &PgRow) -> Result<Record, sqlx::Error> {
         due_at: row.try_get("due_at")?,
         seq: row.try_get("seq")?,
         wamid: row.try_get("wamid")?,
-        template: row.try_get("template")?,
-        message: row.try_get("message")?,
         billed_type: row.try_get("billed_type")?,
         billed_category: row.try_get("billed_category")?,
         accepted_at: row.try_get("accepted_at")?,

@@ -30,7 +30,7 @@ pub async fn verify(executor: impl PgExecutor<'_>, tenant: Option<TenantId>) -> 
              select o.tenant_id, sum(o.price) as held, count(*) as number, \
                     count(*) filter (where o.currency is distinct from h.currency) as other \
              from notification o join account h using (tenant_id) \
-             where o.held and o.due_at is not null and ($1::uuid is null or o.tenant_id = $1) group by o.tenant_id \
+             where o.held and ($1::uuid is null or o.tenant_id = $1) group by o.tenant_id \
          ) n on n.tenant_id = a.tenant_id \
          where $1::uuid is null or t.tenant_id = $1 \
          order by t.code",
