@@ -9,7 +9,7 @@ use kmsnotif_jobs::Producer;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::child::{Place, Stub, WorkerChild};
+use super::child::{Place, Stub, WorkerChild, mean_batch};
 use super::figure::{self, Run, percentile};
 use super::job::{self, Phase};
 use super::place::Home;
@@ -145,9 +145,7 @@ impl<'a> Bench<'a> {
         }
         let batches = self.batches().await?;
         for (figure, step) in [(figure::WRITE_BATCH, "write"), (figure::ACK_BATCH, "ack")] {
-            let (sum, count) = batches.get(step).copied().unwrap_or_default();
-            let (sum_before, count_before) = batches_before.get(step).copied().unwrap_or_default();
-            set(run, figure, (count > count_before).then(|| (sum - sum_before) / (count - count_before)));
+            set(run, figure, mean_batch(&batches, &batches_before, step));
         }
         Ok(())
     }
@@ -226,7 +224,8 @@ impl<'a> Bench<'a> {
     }
 }
 
-fn set(run: &mut Run, figure: &'static str, value: Option<f64>) {
+/// Notes a figure, if it could be measured.
+pub(super) fn set(run: &mut Run, figure: &'static str, value: Option<f64>) {
     if let Some(value) = value {
         run.insert(figure, value);
     }

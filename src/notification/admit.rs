@@ -12,7 +12,7 @@ use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use super::lifecycle::{self, Limits};
-use super::record::{Change, Movement, NotificationId, Record};
+use super::record::{Change, NotificationId, Record};
 use super::settings::Known;
 use super::status::{Reason, Status};
 use super::store;
@@ -233,15 +233,8 @@ impl<'a> Batch<'a> {
 
     /// Reserves the price against the tenant's running balance; false when it does not cover it.
     fn reserve(&mut self, change: &mut Change) -> bool {
-        let price = change.record.price.unwrap_or_default();
-        let Some(available) = self.available.get_mut(&change.record.tenant_id) else { return false };
-        if *available < price {
-            return false;
-        }
-        *available -= price;
-        change.record.held = true;
-        change.movement = Some(Movement::Reserve);
-        true
+        let available = self.available.get_mut(&change.record.tenant_id);
+        available.is_some_and(|available| lifecycle::reserve(change, available))
     }
 }
 
@@ -275,6 +268,7 @@ fn new_record(request: &Request) -> Record {
         tenant_id: request.known.tenant.id,
         notification_id: request.notification_id,
         job_id: request.job.id.clone(),
+        category: request.category,
         status: Status::Waiting,
         reason: None,
         price_id: None,

@@ -8,16 +8,17 @@
 //! 5. Status events move it forward (`report`); the sweep picks up what a lost Redis left behind.
 //!
 //! Every decision is a pure function of `lifecycle`; every step is safe to run twice.
-mod admit;
+pub(crate) mod admit;
 pub(crate) mod batch;
 mod event;
-mod lifecycle;
-mod process;
-mod record;
+pub(crate) mod lifecycle;
+pub(crate) mod process;
+pub mod reconcile;
+pub(crate) mod record;
 mod report;
 mod retry;
 mod settings;
-mod settle;
+pub(crate) mod settle;
 mod status;
 pub mod store;
 pub mod sweep;

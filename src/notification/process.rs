@@ -125,7 +125,7 @@ async fn admit(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx) -> Result<Admissi
         let Some(known) = find_tenant(ctx, job).await? else {
             return Ok(Admission::Settled(Outcome::Reject { error: unknown_tenant(&job.tenant) }));
         };
-        let request = prepare(delivery, job, known, ctx, notification_id, started_at);
+        let request = prepare(delivery.token(), job, known, ctx, notification_id, started_at);
         match ctx.writer.admit(request).await {
             Ok(Admission::Stale) => {}
             Ok(admission) => return Ok(admission),
@@ -144,8 +144,8 @@ async fn find_tenant(ctx: &Ctx, job: &Job) -> Result<Option<Arc<Known>>, Outcome
 }
 
 /// Does all of admission that needs no database.
-fn prepare(
-    delivery: &Delivery,
+pub(crate) fn prepare(
+    token: &str,
     job: &Arc<Job>,
     known: Arc<Known>,
     ctx: &Ctx,
@@ -164,14 +164,14 @@ fn prepare(
         recipient,
         language,
         category,
-        token: delivery.token().to_owned(),
+        token: token.to_owned(),
         notification_id,
         started_at,
     }
 }
 
 /// Now, as precisely as Postgres keeps it.
-fn now_in_micros() -> chrono::DateTime<Utc> {
+pub(crate) fn now_in_micros() -> chrono::DateTime<Utc> {
     let now = Utc::now();
     chrono::DateTime::from_timestamp_micros(now.timestamp_micros()).unwrap_or(now)
 }

@@ -49,6 +49,8 @@ pub const WEBHOOK_BODY_SIZE: &str = "kmsnotif_webhook_body_bytes";
 pub const PAYMENTS_REFUSED: &str = "kmsnotif_payments_refused_total";
 /// Counter, label `status`: status events applied to notifications.
 pub const STATUS_EVENTS_APPLIED: &str = "kmsnotif_status_events_applied_total";
+/// Counter: notifications that Meta bills in another category than was charged.
+pub const BILLED_OTHERWISE: &str = "kmsnotif_billed_otherwise_total";
 
 /// From a stub on the same machine (half a millisecond) to WhatsApp's read time-out and beyond.
 const SECONDS: [f64; 15] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0];
@@ -121,6 +123,7 @@ fn describe() {
     describe_counter!(PAYMENTS_REFUSED, Unit::Count, "Payment events that were recorded and paid nothing, by reason.");
     describe_histogram!(WEBHOOK_BODY_SIZE, Unit::Bytes, "Size of webhook bodies.");
     describe_counter!(STATUS_EVENTS_APPLIED, Unit::Count, "Status events applied to notifications, by status.");
+    describe_counter!(BILLED_OTHERWISE, Unit::Count, "Notifications that Meta bills in another category.");
 }
 
 /// Serves `/metrics` and `/healthz` for a process that is no web, until `shutdown` ends.

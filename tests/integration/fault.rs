@@ -12,7 +12,7 @@ use crate::harness::{TestApp, outcomes, registration, until};
 const UNAVAILABLE: Effect = Effect::Refuse(Answer::Error(131_016), Times::Always);
 
 /// A recipient whose number ends in the simulator's fault.
-fn faulty(ending: u16) -> String {
+pub(crate) fn faulty(ending: u16) -> String {
     format!("+628120000{ending}")
 }
 

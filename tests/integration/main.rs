@@ -16,5 +16,6 @@ mod fault; // what WhatsApp may answer
 mod load; // much at once, and SIGTERM in the middle of it
 mod outage; // Redis and Postgres killed, stalled, emptied
 mod purchase; // purchases and payments by the real binary
+mod reconcile; // what Meta bills against what was charged
 mod refusal; // not_sent, and why
 mod tidy; // the rules of the house

@@ -4,6 +4,7 @@
 //! lock of its own: whoever changes it holds its tenant's account.
 
 mod read;
+mod reconcile;
 mod view;
 pub mod webhook;
 mod write;
@@ -22,7 +23,8 @@ use crate::tenant::{self, Tenant, TenantId};
 use crate::whatsapp::SendError;
 
 pub(crate) use read::{list_by_id, list_by_key};
-pub use view::{AttemptView, Filter, NotificationView, find, list};
+pub use reconcile::{begin_reading, list_drifting, reconcile};
+pub use view::{AttemptView, Filter, NotificationView, find, find_id, list};
 pub(crate) use write::write;
 
 /// Begins a transaction of the pipeline.

@@ -142,6 +142,15 @@ pub async fn find(pool: &PgPool, tenant: TenantId, job_id: &str) -> Result<Optio
     Ok(Some(view))
 }
 
+/// Finds the id of a notification by the producer's id; it is known even after its month was dropped.
+pub async fn find_id(pool: &PgPool, tenant: TenantId, job_id: &str) -> Result<Option<Uuid>, sqlx::Error> {
+    sqlx::query_scalar("select notification_id from notification_key where tenant_id = $1 and job_id = $2")
+        .bind(tenant)
+        .bind(job_id)
+        .fetch_optional(pool)
+        .await
+}
+
 /// Lists notifications, newest first, as a stream.
 ///
 /// One statement per set of filters, so that each has its own plan: a tenant's rows come in the order of the primary

@@ -247,12 +247,7 @@ async fn update_accounts(tx: &mut PgConnection, changes: &[&Change]) -> Result<(
         let Some(movement) = change.movement else { continue };
         let price = change.record.price.unwrap_or_default();
         let delta = deltas.entry(change.record.tenant_id).or_default();
-        let (available, reserved, spent) = match movement {
-            Movement::Reserve => (-price, price, Decimal::ZERO),
-            Movement::Post => (Decimal::ZERO, -price, price),
-            Movement::Void => (price, -price, Decimal::ZERO),
-            Movement::Refund => (price, Decimal::ZERO, -price),
-        };
+        let [available, reserved, spent] = movement.changes(price);
         delta.available += available;
         delta.reserved += reserved;
         delta.spent += spent;
