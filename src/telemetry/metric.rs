@@ -51,6 +51,12 @@ pub const PAYMENTS_REFUSED: &str = "kmsnotif_payments_refused_total";
 pub const STATUS_EVENTS_APPLIED: &str = "kmsnotif_status_events_applied_total";
 /// Counter: notifications that Meta bills in another category than was charged.
 pub const BILLED_OTHERWISE: &str = "kmsnotif_billed_otherwise_total";
+/// Gauge, label `status` (`waiting` or `failed`): mails in the outbox.
+pub const MAILS: &str = "kmsnotif_mails";
+/// Gauge: age of the oldest mail that waits, in seconds.
+pub const MAIL_OLDEST_WAIT: &str = "kmsnotif_mail_oldest_wait_seconds";
+/// Counter, label `outcome`: attempts to send a mail.
+pub const MAIL_ATTEMPTS: &str = "kmsnotif_mail_attempts_total";
 
 /// From a stub on the same machine (half a millisecond) to WhatsApp's read time-out and beyond.
 const SECONDS: [f64; 15] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0];
@@ -124,6 +130,9 @@ fn describe() {
     describe_histogram!(WEBHOOK_BODY_SIZE, Unit::Bytes, "Size of webhook bodies.");
     describe_counter!(STATUS_EVENTS_APPLIED, Unit::Count, "Status events applied to notifications, by status.");
     describe_counter!(BILLED_OTHERWISE, Unit::Count, "Notifications that Meta bills in another category.");
+    describe_gauge!(MAILS, Unit::Count, "Mails in the outbox, by status.");
+    describe_gauge!(MAIL_OLDEST_WAIT, Unit::Seconds, "Age of the oldest mail that waits.");
+    describe_counter!(MAIL_ATTEMPTS, Unit::Count, "Attempts to send a mail, by outcome.");
 }
 
 /// Serves `/metrics` and `/healthz` for a process that is no web, until `shutdown` ends.

@@ -96,19 +96,29 @@ impl TestApp {
     /// Starts a worker as a process of its own, which sends to `api_url`.
     pub fn spawn_worker_to(&self, api_url: &str) -> Process {
         let worker = &self.builder.worker;
-        let environment = [
+        let mut environment = self.environment();
+        let own = [
+            ("WHATSAPP_API_URL", api_url.to_owned()),
+            ("WHATSAPP_READ_TIMEOUT", format!("{}ms", self.builder.read_timeout.as_millis())),
+            ("WORKER_CONCURRENCY", worker.concurrency.to_string()),
+            ("ATTEMPTS_MAX", worker.attempts_max.to_string()),
+        ];
+        environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        Process::start("worker", &environment)
+    }
+
+    /// What worker and scheduler need.
+    pub(super) fn environment(&self) -> Vec<(String, String)> {
+        [
             ("DATABASE_URL", self.database.url.clone()),
             ("DATABASE_POOL", "6".to_owned()),
             ("REDIS_URL", self.namespace.url.clone()),
             ("KMSNOTIF_NAMESPACE", self.namespace.name.clone()),
             ("KMSNOTIF_SECRET_KEYS", SECRET_KEYS.to_owned()),
-            ("WHATSAPP_API_URL", api_url.to_owned()),
-            ("WHATSAPP_READ_TIMEOUT", format!("{}ms", self.builder.read_timeout.as_millis())),
-            ("WORKER_CONCURRENCY", worker.concurrency.to_string()),
-            ("LEASE", format!("{}ms", worker.lease.as_millis())),
-            ("ATTEMPTS_MAX", worker.attempts_max.to_string()),
-        ];
-        Process::worker(&environment.map(|(name, value)| (name.to_owned(), value)))
+            ("LEASE", format!("{}ms", self.builder.worker.lease.as_millis())),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
     }
 
     /// Starts a worker as a process of its own.
