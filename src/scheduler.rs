@@ -1,7 +1,7 @@
 //! The scheduler process: what must happen now and then, whoever does it, and never twice.
 //!
 //! It never sends to a patient. Every duty is safe beside other schedulers: the sweep is decided by the queue in
-//! one atomic step; months are created under a lock of the database; purchases, mails and jobs of the outbox are
+//! one atomic step; months are created, and the audit is sealed, under locks of the database; purchases, mails and jobs of the outbox are
 //! claimed by row. Each duty is a loop of its own, so that a slow one (a mail server, a long backlog) holds up no other.
 
 use std::time::Duration;
@@ -11,11 +11,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::audit;
 use crate::config::{MailConfig, RedisConfig, WorkerConfig};
 use crate::credit::purchase;
 use crate::mail::{self, Composer, Delivery, Relay};
 use crate::notification::{store, sweep};
 use crate::queue::Queue;
+use crate::secret::Keyring;
 
 pub mod outbox;
 
@@ -45,6 +47,8 @@ pub struct Scheduler {
     pub worker: WorkerConfig,
     /// How mail leaves.
     pub mail: MailConfig,
+    /// Opens the key that signs the heads of the audit.
+    pub keyring: Keyring,
 }
 
 impl Scheduler {
@@ -68,6 +72,8 @@ impl Scheduler {
         duties.spawn(enqueue_own_jobs(pool.clone(), queue()));
         duties.spawn(tend_purchases(pool.clone()));
         duties.spawn(count_mails(pool.clone()));
+        // What it was sealing is rolled back when it ends, and is sealed by whoever is next.
+        duties.spawn(audit::keep_sealing(pool.clone(), self.keyring));
         tracing::info!(?patience, "scheduler starts");
         tokio::select! {
             () = stop => {}

@@ -58,6 +58,11 @@ pub const MAIL_OLDEST_WAIT: &str = "kmsnotif_mail_oldest_wait_seconds";
 /// Counter, label `outcome`: attempts to send a mail.
 pub const MAIL_ATTEMPTS: &str = "kmsnotif_mail_attempts_total";
 
+/// Gauge, label `source`: rows that no seal covers yet, counted up to a million.
+pub const AUDIT_UNSEALED: &str = "kmsnotif_audit_unsealed_rows";
+/// Gauge, label `source`: when everything that was final had been sealed, in seconds since 1970.
+pub const AUDIT_SEALED_AT: &str = "kmsnotif_audit_sealed_timestamp_seconds";
+
 /// From a stub on the same machine (half a millisecond) to WhatsApp's read time-out and beyond.
 const SECONDS: [f64; 15] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0];
 const JOBS_PER_BATCH: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
@@ -133,6 +138,8 @@ fn describe() {
     describe_gauge!(MAILS, Unit::Count, "Mails in the outbox, by status.");
     describe_gauge!(MAIL_OLDEST_WAIT, Unit::Seconds, "Age of the oldest mail that waits.");
     describe_counter!(MAIL_ATTEMPTS, Unit::Count, "Attempts to send a mail, by outcome.");
+    describe_gauge!(AUDIT_UNSEALED, Unit::Count, "Rows that no seal covers yet, by source.");
+    describe_gauge!(AUDIT_SEALED_AT, Unit::Seconds, "When everything that was final had been sealed, by source.");
 }
 
 /// Serves `/metrics` and `/healthz` for a process that is no web, until `shutdown` ends.
