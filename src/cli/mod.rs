@@ -27,6 +27,7 @@ mod price;
 mod process;
 mod purchase;
 mod queue;
+mod secret;
 mod simulator;
 mod store;
 mod tenant;
@@ -97,6 +98,9 @@ pub enum Command {
     /// What waits in Redis, who works on it, what was rejected.
     #[command(subcommand)]
     Queue(queue::Command),
+    /// The keys that encrypt at rest.
+    #[command(subcommand)]
+    Secret(secret::Command),
     /// Check everything that the service depends on, and say what to do.
     Doctor(doctor::Args),
     /// Behave as the WhatsApp Cloud API does, with faults on request.
@@ -125,6 +129,7 @@ impl Command {
             Command::Purchase(_) => "purchase",
             Command::Notification(_) => "notification",
             Command::Queue(_) => "queue",
+            Command::Secret(_) => "secret",
             Command::Doctor(_) => "doctor",
             Command::Simulator(_) => "simulator",
             Command::Demo(_) => "demo",
@@ -147,6 +152,7 @@ impl Command {
             Command::Purchase(command) => purchase::run(command, global, &pool(name).await?).await,
             Command::Notification(command) => notification::run(command, global, &pool(name).await?).await,
             Command::Queue(command) => queue::run(command, global).await,
+            Command::Secret(command) => secret::run(command, global, &pool(name).await?).await,
             Command::Doctor(args) => doctor::run(args, global).await,
             Command::Simulator(args) => simulator::run(args).await,
             Command::Demo(args) => demo::run(args, global).await,

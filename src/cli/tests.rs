@@ -47,6 +47,7 @@ fn commands_that_scripts_depend_on_are_read() {
         "queue rejected list --limit 10 --json",
         "queue rejected requeue 1795503600000-0 1795503600000-1",
         "queue rejected purge --all --error x --dry-run",
+        "secret rotate --yes --json",
         "doctor --json --online",
     ] {
         let read = Cli::try_parse_from(std::iter::once("kmsnotif").chain(line.split(' ')));

@@ -167,12 +167,11 @@ pub(crate) async fn claim_outbox(
 
 /// Records that Meta refuses a tenant's sender.
 pub(crate) async fn mark_blocked(pool: &PgPool, tenant: &Tenant, error: &SendError) -> Result<(), sqlx::Error> {
-    let Some(configuration) = tenant.configuration.as_ref().filter(|configuration| configuration.blocked.is_none())
-    else {
+    if tenant.configuration.as_ref().is_none_or(|configuration| configuration.blocked.is_some()) {
         return Ok(());
-    };
+    }
     let code = error.code().and_then(|code| i32::try_from(code).ok());
-    tenant::store::mark_blocked(pool, tenant.id, &configuration.token, code, Some(error.message())).await.map(|_| ())
+    tenant::store::mark_blocked(pool, tenant.id, tenant.revision, code, Some(error.message())).await.map(|_| ())
 }
 
 /// An open notification that no worker seems to carry any more.

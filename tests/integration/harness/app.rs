@@ -16,7 +16,7 @@ use sqlx::{PgPool, Postgres, Transaction};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::build::{Builder, SECRET_KEYS, configure, keyring};
+use super::build::{Builder, configure, keyring};
 use super::database::{Database, pool};
 use super::job::Draft;
 use super::namespace::{Namespace, RejectedJob};
@@ -91,19 +91,16 @@ impl TestApp {
     /// Starts a worker as a process of its own, which sends to `api_url`.
     pub fn spawn_worker_to(&self, api_url: &str) -> Process {
         let worker = &self.builder.worker;
-        let environment = [
-            ("DATABASE_URL", self.database.url.clone()),
-            ("DATABASE_POOL", "6".to_owned()),
-            ("REDIS_URL", self.namespace.url.clone()),
-            ("KMSNOTIF_NAMESPACE", self.namespace.name.clone()),
-            ("KMSNOTIF_SECRET_KEYS", SECRET_KEYS.to_owned()),
+        let mut environment = self.environment();
+        let of_workers = [
             ("WHATSAPP_API_URL", api_url.to_owned()),
             ("WHATSAPP_READ_TIMEOUT", format!("{}ms", self.builder.read_timeout.as_millis())),
             ("WORKER_CONCURRENCY", worker.concurrency.to_string()),
             ("LEASE", format!("{}ms", worker.lease.as_millis())),
             ("ATTEMPTS_MAX", worker.attempts_max.to_string()),
         ];
-        Process::worker(&environment.map(|(name, value)| (name.to_owned(), value)))
+        environment.extend(of_workers.map(|(name, value)| (name.to_owned(), value)));
+        Process::worker(&environment)
     }
 
     /// Starts a worker as a process of its own.
