@@ -10,7 +10,7 @@ use serde::Serialize;
 use sqlx::PgPool;
 
 use super::output::{Column, Show, number, text};
-use super::{Global, Output, confirm, tell};
+use super::{Global, Output, actor, confirm, tell};
 use crate::config::environment;
 use crate::secret::{DecryptError, Keyring, SecretKeys};
 use crate::tenant::TenantId;
@@ -105,7 +105,7 @@ async fn rotate(pool: &PgPool, keyring: &Keyring, old: u64) -> Result<RotateAnsw
     // On a terminal only.
     let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} secrets");
     let progress = ProgressBar::new(old).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let (mut rotated, mut left) = (0, Vec::new());
+    let (actor, mut rotated, mut left) = (actor(), 0, Vec::new());
     let mut add = |batch: store::Batch| {
         progress.inc((batch.rotated + batch.left.len()) as u64);
         for secret in &batch.left {
@@ -114,10 +114,10 @@ async fn rotate(pool: &PgPool, keyring: &Keyring, old: u64) -> Result<RotateAnsw
         rotated += batch.rotated;
         left.extend(batch.left);
     };
-    add(store::rotate_service_keys(pool, keyring).await?);
+    add(store::rotate_service_keys(pool, keyring, &actor).await?);
     let mut after = Some(TenantId(uuid::Uuid::nil()));
     while let Some(last) = after {
-        let (batch, next) = store::rotate_tokens(pool, keyring, last).await?;
+        let (batch, next) = store::rotate_tokens(pool, keyring, last, &actor).await?;
         add(batch);
         after = next;
     }

@@ -68,6 +68,14 @@ async fn a_rotation_while_a_worker_sends_disturbs_no_message() {
     let after = app.tenant("rs-harapan").await;
     assert_eq!(after.revision, before.revision);
     assert_eq!(after.token(&new_keyring()).unwrap().unwrap(), Secret::new("token-rs-harapan"));
+    let acts: Vec<String> = sqlx::query_scalar(
+        "select concat(subject, ': ', before->>'key', ' to ', after->>'key') from audit_entry \
+         where action = 'secret.rotate' order by subject",
+    )
+    .fetch_all(&app.pool)
+    .await
+    .unwrap();
+    assert_eq!(acts, ["phone_hash: test to new", "rs-harapan: test to new"]);
     // A second time there is nothing to do, and nothing to ask.
     let again = app.run_with(&["secret", "rotate", "--json"], &[("KMSNOTIF_SECRET_KEYS", &both())]).await.ok().json();
     assert_eq!((&again["rotated"], &again["removable"]), (&0.into(), &serde_json::json!(["test"])));

@@ -1,8 +1,10 @@
 //! The SQL of rotation: sealed secrets, in batches, each in a transaction of its own.
 
+use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 
 use super::Left;
+use crate::audit::{self, Act, Action};
 use crate::secret::{Keyring, Sealed};
 use crate::tenant::TenantId;
 
@@ -27,8 +29,20 @@ pub(super) async fn list_used_keys(pool: &PgPool) -> Result<Vec<(String, i64)>, 
     .await
 }
 
+/// Records that one secret moved to another key.
+async fn record(
+    tx: &mut PgConnection,
+    actor: &str,
+    (tenant_id, subject): (Option<TenantId>, String),
+    (before, after): (&str, &str),
+) -> Result<(), sqlx::Error> {
+    let (before, after) = (json!({ "key": before }), json!({ "key": after }));
+    let act = Act { tenant_id, actor, action: Action::SecretRotate, subject, before: Some(before), after: Some(after) };
+    audit::record(tx, &act).await
+}
+
 /// Moves the service's own keys to the first key.
-pub(super) async fn rotate_service_keys(pool: &PgPool, keyring: &Keyring) -> Result<Batch, sqlx::Error> {
+pub(super) async fn rotate_service_keys(pool: &PgPool, keyring: &Keyring, actor: &str) -> Result<Batch, sqlx::Error> {
     let mut tx = pool.begin().await?;
     let rows: Vec<(String, String, Vec<u8>)> = sqlx::query_as(
         "select name, key_id, sealed from service_key where key_id <> $1 order by name for no key update",
@@ -38,8 +52,10 @@ pub(super) async fn rotate_service_keys(pool: &PgPool, keyring: &Keyring) -> Res
     .await?;
     let mut batch = Batch::default();
     for (name, key_id, ciphertext) in rows {
-        match keyring.reseal(&Sealed { key_id, ciphertext }, name.as_bytes()) {
+        let old = Sealed { key_id, ciphertext };
+        match keyring.reseal(&old, name.as_bytes()) {
             Ok(sealed) => {
+                record(&mut tx, actor, (None, name.clone()), (&old.key_id, &sealed.key_id)).await?;
                 sqlx::query("update service_key set key_id = $2, sealed = $3 where name = $1")
                     .bind(&name)
                     .bind(sealed.key_id)
@@ -63,6 +79,7 @@ pub(super) async fn rotate_tokens(
     pool: &PgPool,
     keyring: &Keyring,
     after: TenantId,
+    actor: &str,
 ) -> Result<(Batch, Option<TenantId>), sqlx::Error> {
     let mut tx = pool.begin().await?;
     let tenants: Vec<TenantId> = sqlx::query_scalar(
@@ -78,7 +95,10 @@ pub(super) async fn rotate_tokens(
     let mut sealed = Vec::with_capacity(tenants.len());
     for (tenant, code, token) in list_tokens(&mut tx, &tenants, keyring.current_key_id()).await? {
         match keyring.reseal(&token, tenant.0.as_bytes()) {
-            Ok(token) => sealed.push((tenant, token)),
+            Ok(anew) => {
+                record(&mut tx, actor, (Some(tenant), code), (&token.key_id, &anew.key_id)).await?;
+                sealed.push((tenant, anew));
+            }
             Err(error) => batch.left.push(Left::token(&code, &error)),
         }
     }
