@@ -141,9 +141,57 @@ fn an_event_of_an_earlier_attempt_charges_nobody() {
     assert!(reported(record, &report(Reported::Delivered), now()).is_none());
 }
 
+/// An operator's resend, and admission with enough credit.
+fn resend(record: Record) -> Record {
+    resent(record, "2-r0".to_owned(), now()).expect("it may be resent").record
+}
+
+fn admitted(record: Record) -> Change {
+    let mut change = attempt_again(Record { held: true, ..record }, now());
+    change.movement = Some(Movement::Reserve);
+    change
+}
+
+#[test]
+fn a_resend_of_an_unknown_one_voids_what_it_held_and_begins_anew() {
+    let unknown = Record { attempts_counted: 2, ..crashed(sending(), now(), LIMITS).record };
+    let change = resent(unknown, "2-r0".to_owned(), now()).unwrap();
+    assert_eq!(
+        (change.record.status, change.movement, change.record.held),
+        (Status::Waiting, Some(Movement::Void), false)
+    );
+    assert_eq!((change.record.token.as_str(), change.record.due_at), ("2-r0", Some(now())));
+    assert_eq!((change.record.attempt, change.record.attempts_counted, change.told), (1, 0, true));
+    let again = admitted(change.record);
+    assert_eq!((again.record.attempt, again.record.status), (2, Status::Sending));
+    assert!(answered(again.record, 1, &accepted(), now(), LIMITS).is_none(), "the first attempt counts no longer");
+}
+
+#[test]
+fn what_is_under_way_or_was_accepted_is_not_resent() {
+    for status in Status::ALL {
+        let record = Record { status, held: false, attempt_started_at: None, ..sending() };
+        let resendable = matches!(status, Status::NotSent | Status::Failed | Status::Unknown);
+        assert_eq!(resent(record, "2-r0".to_owned(), now()).is_some(), resendable, "{status}");
+    }
+}
+
+#[test]
+fn late_events_of_the_attempt_before_do_not_end_a_resend_but_an_arrival_does() {
+    let failed = answer(sending(), &failed(Class::Rejected)).record;
+    let waiting = resend(failed);
+    for status in [Reported::Failed, Reported::Sent] {
+        assert!(reported(waiting.clone(), &report(status), now()).is_none(), "{status:?}");
+    }
+    assert!(answered(waiting.clone(), 1, &accepted(), now(), LIMITS).is_none(), "a late answer changes nothing");
+    let arrived = reported(waiting, &report(Reported::Delivered), now()).unwrap();
+    assert_eq!((arrived.record.status, arrived.movement, arrived.record.due_at), (Status::Delivered, None, None));
+}
+
 /// What may happen to a notification, in any order and any number of times.
 #[derive(Debug, Clone)]
 enum Happening {
+    Resend,
     Answer(Answer),
     Report(Reported),
     Crash,
@@ -166,6 +214,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         .prop_map(|class| Happening::Answer(failed(class))),
         prop::sample::select(vec![Reported::Sent, Reported::Delivered, Reported::Read, Reported::Failed])
             .prop_map(Happening::Report),
+        Just(Happening::Resend),
         Just(Happening::Crash),
         Just(Happening::Retry),
         Just(Happening::GiveUp),
@@ -179,7 +228,10 @@ fn apply(record: &Record, happening: &Happening) -> Option<Change> {
         Happening::Report(status) => reported(record, &Report { attempt: Some(number), ..report(*status) }, now()),
         // The same conditions under which admission makes these steps.
         Happening::Crash => (record.status == Status::Sending).then(|| crashed(record, now(), LIMITS)),
-        Happening::Retry => (record.status == Status::Waiting).then(|| attempt_again(record, now())),
+        Happening::Resend => resent(record, "2-r0".to_owned(), now()),
+        Happening::Retry if record.status != Status::Waiting => None,
+        Happening::Retry if record.held => Some(attempt_again(record, now())),
+        Happening::Retry => Some(admitted(record)),
         Happening::GiveUp => (record.status == Status::Waiting).then(|| give_up(record, Reason::Cancelled, now())),
     }
 }
@@ -196,9 +248,16 @@ proptest! {
                 Some(Movement::Post) => (held, posted) = (held - 1, posted + 1),
                 Some(Movement::Void) => held -= 1,
                 Some(Movement::Refund) => refunded += 1,
-                Some(Movement::Reserve) | None => {}
+                Some(Movement::Reserve) => held += 1,
+                None => {}
+            }
+            if matches!(happening, Happening::Resend) {
+                // What ended before is over: a post, if there was one, was refunded.
+                prop_assert_eq!((held, posted), (0, refunded));
+                (posted, refunded) = (0, 0);
             }
             prop_assert!(held >= 0 && posted <= 1 && refunded <= posted, "{held} {posted} {refunded}");
+            prop_assert!(held <= 1);
             prop_assert_eq!(change.record.held, held == 1);
             prop_assert_eq!(change.record.status.is_open(), change.record.due_at.is_some(), "{:?}", change.record);
             prop_assert!(change.record.status.is_open() || !change.record.held, "closed with credit held");

@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use kmsnotif_jobs::Kind;
 use sqlx::PgPool;
 
-use super::store;
-use crate::queue::{Lane, Queue};
+use super::store::{self, Stranded};
+use super::{priority, resend};
+use crate::queue::{Lane, Queue, Restored};
 
 /// Rows looked at in one query.
 const PAGE: i64 = 500;
@@ -24,21 +24,24 @@ pub fn patience(lease: Duration) -> Duration {
 pub async fn run(pool: &PgPool, queue: &Queue, patience: Duration) -> anyhow::Result<usize> {
     let due_before = Utc::now() - TimeDelta::from_std(patience)?;
     let mut after = None;
-    let mut restored = 0;
+    let mut count = 0;
     loop {
         let rows = store::list_stranded(pool, due_before, after, PAGE).await?;
-        let Some((due_at, id, _)) = rows.last() else { return Ok(restored) };
+        let Some((due_at, id, _)) = rows.last() else { return Ok(count) };
         after = Some((*due_at, *id));
-        for (_, notification, stranded) in rows {
-            let lane = Lane {
-                priority: u8::from(stranded.kind == Kind::ConsultationReminder.as_str()),
-                rate: stranded.rate.map(i32::unsigned_abs),
-                group: stranded.tenant,
-            };
-            if queue.restore(&stranded.token, &lane, stranded.payload.to_string().as_bytes()).await? {
-                tracing::warn!(%notification, "no queue key held it: enqueued again");
-                restored += 1;
-            }
+        let (ids, jobs): (Vec<_>, Vec<_>) = rows.into_iter().map(|(_, id, stranded)| (id, restored(stranded))).unzip();
+        for (notification, _) in ids.iter().zip(queue.restore(&jobs).await?).filter(|(_, restored)| *restored) {
+            tracing::warn!(%notification, "no queue key held it: enqueued again");
+            count += 1;
         }
+    }
+}
+
+fn restored(stranded: Stranded) -> Restored {
+    let priority = if resend::is_bulk(&stranded.token) { Lane::PRIORITY_LAST } else { priority(&stranded.kind) };
+    Restored {
+        token: stranded.token,
+        lane: Lane { priority, rate: stranded.rate.map(i32::unsigned_abs), group: stranded.tenant },
+        payload: stranded.payload.to_string().into_bytes(),
     }
 }

@@ -16,5 +16,6 @@ mod fault; // what WhatsApp may answer
 mod load; // much at once, and SIGTERM in the middle of it
 mod outage; // Redis and Postgres killed, stalled, emptied
 mod refusal; // not_sent, and why
+mod resend; // what was not sent goes out once more, and once
 mod rotate; // secrets move to a new key beside everything else
 mod tidy; // the rules of the house

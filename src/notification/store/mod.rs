@@ -3,7 +3,9 @@
 //! Locks are taken in one order: keys (by tenant and job id), accounts (by tenant). A notification's row needs no
 //! lock of its own: whoever changes it holds its tenant's account.
 
+mod job;
 mod read;
+pub(crate) mod resend;
 mod view;
 pub mod webhook;
 mod write;
@@ -192,14 +194,14 @@ pub(crate) async fn list_stranded(
     most: i64,
 ) -> Result<Vec<(DateTime<Utc>, Uuid, Stranded)>, sqlx::Error> {
     let (after_due, after_id) = after.unwrap_or((DateTime::UNIX_EPOCH, Uuid::nil()));
-    let rows = sqlx::query(
-        "select n.due_at, n.notification_id, n.token, n.job_id, n.kind, t.code, c.rate, n.recipient, n.language, \
-                n.data, n.send_after, n.expires_at, n.traceparent \
-         from notification n join tenant t using (tenant_id) left join whatsapp_configuration c using (tenant_id) \
+    let rows = sqlx::query(concat!(
+        "select n.due_at, n.notification_id, n.token, t.code, c.rate, ",
+        job::job_columns!(),
+        " from notification n join tenant t using (tenant_id) left join whatsapp_configuration c using (tenant_id) \
          where n.due_at < $1 and (n.due_at, n.notification_id) > ($2, $3) \
            and n.status in ('waiting', 'sending') and n.data is not null and n.recipient is not null \
          order by n.due_at, n.notification_id limit $4",
-    )
+    ))
     .bind(due_before)
     .bind(after_due)
     .bind(after_id)
@@ -208,23 +210,8 @@ pub(crate) async fn list_stranded(
     .await?;
     rows.into_iter()
         .map(|row| {
-            let data: String = row.try_get("data")?;
-            let data: serde_json::Value =
-                serde_json::from_str(&data).map_err(|error| sqlx::Error::Decode(error.into()))?;
-            let kind: String = row.try_get("kind")?;
-            let tenant: String = row.try_get("code")?;
-            let payload = serde_json::json!({
-                "v": 1,
-                "id": row.try_get::<String, _>("job_id")?,
-                "tenant": tenant,
-                "kind": kind,
-                "to": row.try_get::<String, _>("recipient")?,
-                "language": row.try_get::<String, _>("language")?,
-                "data": data,
-                "send_after": row.try_get::<Option<DateTime<Utc>>, _>("send_after")?,
-                "expires_at": row.try_get::<Option<DateTime<Utc>>, _>("expires_at")?,
-                "traceparent": row.try_get::<Option<String>, _>("traceparent")?,
-            });
+            let (tenant, kind): (String, String) = (row.try_get("code")?, row.try_get("kind")?);
+            let payload = job::read_payload(&row, &tenant)?;
             let stranded = Stranded { token: row.try_get("token")?, kind, tenant, rate: row.try_get("rate")?, payload };
             Ok((row.try_get("due_at")?, row.try_get("notification_id")?, stranded))
         })
