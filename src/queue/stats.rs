@@ -138,6 +138,18 @@ impl Queue {
         Ok(workers.into_iter().filter(|worker| now - worker.seen_at <= WORKER_STALE).collect())
     }
 
+    /// Says for each token whether a key of the queue holds its job.
+    pub async fn holds(&self, tokens: &[&str]) -> Result<Vec<bool>, QueueError> {
+        let held: Vec<i64> = self
+            .link
+            .try_call(async |mut connection| {
+                let mut script = script::HOLDS.prepare_invoke();
+                script.key(&self.keys.jobs).key(&self.keys.held).arg(tokens).invoke_async(&mut connection).await
+            })
+            .await?;
+        Ok(held.into_iter().map(|held| held == 1).collect())
+    }
+
     /// Puts jobs into their lanes under their tokens, except those that a key of the queue still holds; says for
     /// each whether it did. Running it twice does nothing the second time.
     pub async fn restore(&self, jobs: &[Restored]) -> Result<Vec<bool>, QueueError> {

@@ -6,6 +6,7 @@
 mod job;
 mod read;
 pub(crate) mod resend;
+mod stranded;
 mod view;
 pub mod webhook;
 mod write;
@@ -24,6 +25,7 @@ use crate::tenant::{self, Tenant, TenantId};
 use crate::whatsapp::SendError;
 
 pub(crate) use read::{list_by_id, list_by_key};
+pub(crate) use stranded::{Stranded, list_overdue, list_stranded};
 pub use view::{AttemptView, Filter, NotificationView, find, list};
 pub(crate) use write::{write, write_in_rounds};
 
@@ -174,48 +176,6 @@ pub(crate) async fn mark_blocked(pool: &PgPool, tenant: &Tenant, error: &SendErr
     }
     let code = error.code().and_then(|code| i32::try_from(code).ok());
     tenant::store::mark_blocked(pool, tenant.id, tenant.revision, code, Some(error.message())).await.map(|_| ())
-}
-
-/// An open notification that no worker seems to carry any more.
-#[derive(Debug)]
-pub(crate) struct Stranded {
-    pub(crate) token: String,
-    pub(crate) kind: String,
-    pub(crate) tenant: String,
-    pub(crate) rate: Option<i32>,
-    pub(crate) payload: serde_json::Value,
-}
-
-/// Lists rows in waiting or sending that have been due for too long, oldest first.
-pub(crate) async fn list_stranded(
-    pool: &PgPool,
-    due_before: DateTime<Utc>,
-    after: Option<(DateTime<Utc>, Uuid)>,
-    most: i64,
-) -> Result<Vec<(DateTime<Utc>, Uuid, Stranded)>, sqlx::Error> {
-    let (after_due, after_id) = after.unwrap_or((DateTime::UNIX_EPOCH, Uuid::nil()));
-    let rows = sqlx::query(concat!(
-        "select n.due_at, n.notification_id, n.token, t.code, c.rate, ",
-        job::job_columns!(),
-        " from notification n join tenant t using (tenant_id) left join whatsapp_configuration c using (tenant_id) \
-         where n.due_at < $1 and (n.due_at, n.notification_id) > ($2, $3) \
-           and n.status in ('waiting', 'sending') and n.data is not null and n.recipient is not null \
-         order by n.due_at, n.notification_id limit $4",
-    ))
-    .bind(due_before)
-    .bind(after_due)
-    .bind(after_id)
-    .bind(most)
-    .fetch_all(pool)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            let (tenant, kind): (String, String) = (row.try_get("code")?, row.try_get("kind")?);
-            let payload = job::read_payload(&row, &tenant)?;
-            let stranded = Stranded { token: row.try_get("token")?, kind, tenant, rate: row.try_get("rate")?, payload };
-            Ok((row.try_get("due_at")?, row.try_get("notification_id")?, stranded))
-        })
-        .collect()
 }
 
 /// Finds the key of phone hashes, sealed.

@@ -3,8 +3,7 @@
 local now, done = now_us(), {}
 for i = 2, #ARGV, 4 do
     local token = ARGV[i]
-    local held = redis.call('HEXISTS', KEYS[2], token) == 1
-        or string.match(token, '^%d+%-%d+$') and #redis.call('XRANGE', KEYS[1], token, token) > 0
+    local held = holds(KEYS[1], KEYS[2], token)
     if not held then
         redis.call('HSET', KEYS[2], token, ARGV[i + 3])
         into_lane(ARGV[1], KEYS[3], ARGV[i + 1], ARGV[i + 2], token, now, false)
