@@ -29,6 +29,7 @@ mod price;
 mod process;
 mod purchase;
 mod queue;
+mod secret;
 mod simulator;
 mod store;
 mod tenant;
@@ -105,6 +106,9 @@ pub enum Command {
     /// Who did what, and the proof that nobody changed it since.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// The keys that encrypt at rest.
+    #[command(subcommand)]
+    Secret(secret::Command),
     /// Check everything that the service depends on, and say what to do.
     Doctor(doctor::Args),
     /// Behave as the WhatsApp Cloud API does, with faults on request.
@@ -135,6 +139,7 @@ impl Command {
             Command::Notification(_) => "notification",
             Command::Queue(_) => "queue",
             Command::Audit(_) => "audit",
+            Command::Secret(_) => "secret",
             Command::Doctor(_) => "doctor",
             Command::Simulator(_) => "simulator",
             Command::Demo(_) => "demo",
@@ -159,6 +164,7 @@ impl Command {
             Command::Notification(command) => notification::run(command, global, &pool(name).await?).await,
             Command::Queue(command) => queue::run(command, global).await,
             Command::Audit(command) => audit::run(command, global).await,
+            Command::Secret(command) => secret::run(command, global, &pool(name).await?).await,
             Command::Doctor(args) => doctor::run(args, global).await,
             Command::Simulator(args) => simulator::run(args).await,
             Command::Demo(args) => demo::run(args, global).await,

@@ -51,6 +51,9 @@ fn commands_that_scripts_depend_on_are_read() {
         "web",
         "notification show --tenant rs-harapan --id REG-2026-000123 --json",
         "notification list --tenant rs-harapan --status failed --limit 5 --json",
+        "notification resend --tenant rs-harapan --id REG-2026-000123 --yes",
+        "notification resend --status not_sent --reason insufficient_credit --tenant rs-harapan --since 2026-11-24 \
+         --until 2026-11-25T09:30:00+07:00 --kind registration_confirmed --dry-run --yes --json",
         "queue stats --json",
         "queue workers",
         "queue rejected list --limit 10 --json",
@@ -59,6 +62,7 @@ fn commands_that_scripts_depend_on_are_read() {
         "mail list --status failed --tenant rs-harapan --limit 5 --json",
         "mail retry 01980c5e-8f2a-7c3e-9d41-3f0a5b6c7d8e",
         "mail retry --all-failed --yes",
+        "secret rotate --yes --json",
         "doctor --json --online",
     ] {
         let read = Cli::try_parse_from(std::iter::once("kmsnotif").chain(line.split(' ')));
@@ -82,6 +86,11 @@ fn wrong_values_are_wrong_usage() {
         "tenant list --limit 0",
         "notification list --status gone",
         "notification show --tenant a",
+        "notification resend --tenant a",
+        "notification resend --tenant a --status accepted",
+        "notification resend --tenant a --id x --status not_sent",
+        "notification resend --tenant a --id x --dry-run",
+        "notification resend --tenant a --status not_sent --reason Credit",
         "queue rejected requeue",
         "queue rejected purge 1-0 --all",
         "queue rejected purge 1-0 --error x",

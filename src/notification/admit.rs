@@ -165,7 +165,7 @@ impl<'a> Batch<'a> {
             // The worker died after it decided to wait and before it told the queue.
             return Admission::Settled(Outcome::Delay { until: due_at });
         }
-        if let Some(reason) = self.forbidden(request) {
+        if let Some(reason) = self.forbidden(request).filter(|_| record.held) {
             let reason = if reason == Reason::Expired { reason } else { Reason::Cancelled };
             self.changes.push(lifecycle::give_up(record, reason, self.now));
             return Admission::Settled(Outcome::Done);

@@ -199,6 +199,32 @@ pub(crate) fn give_up(record: Record, reason: Reason, now: DateTime<Utc>) -> Cha
     change
 }
 
+/// Puts a notification that ended, or is unknown, back to wait for its next attempt under a new token; `None` if it
+/// is under way or was taken on by Meta. The only step backwards, and an operator's.
+///
+/// What is held is voided: admission reserves anew, at the price of that moment. What was told of the attempts
+/// before belongs to their own rows.
+pub(crate) fn resent(record: Record, token: String, now: DateTime<Utc>) -> Option<Change> {
+    if !matches!(record.status, Status::NotSent | Status::Failed | Status::Unknown) {
+        return None;
+    }
+    let mut change = Change::of(record);
+    change.give_back();
+    change.status(Status::Waiting, None);
+    let record = &mut change.record;
+    (record.token, record.due_at, record.attempts_counted) = (token, Some(now), 0);
+    (record.posted, record.refunded) = (false, false);
+    (record.wamid, record.billed_type, record.billed_category) = (None, None, None);
+    (record.accepted_at, record.sent_at, record.delivered_at, record.read_at) = (None, None, None, None);
+    (record.failed_at, record.unknown_at) = (None, None);
+    Some(change)
+}
+
+/// Whether it was resent and not admitted since: whatever else waits has its price held.
+fn awaits_admission(record: &Record) -> bool {
+    record.status == Status::Waiting && !record.held
+}
+
 /// What Meta reported of a message.
 #[derive(Debug, Clone)]
 pub(crate) struct Report {
@@ -231,6 +257,10 @@ pub(crate) fn reported(record: Record, report: &Report, now: DateTime<Utc>) -> O
     }
     // An event of an earlier attempt tells of a message that is not the latest: no second charge, no step.
     if report.attempt.is_some_and(|attempt| attempt != record.attempt) {
+        return None;
+    }
+    // Nor does an event of the attempt before a resend, unless the patient has the message after all.
+    if awaits_admission(&record) && !matches!(report.status, Reported::Delivered | Reported::Read) {
         return None;
     }
     let before = record.clone();

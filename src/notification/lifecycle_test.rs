@@ -141,6 +141,53 @@ fn an_event_of_an_earlier_attempt_charges_nobody() {
     assert!(reported(record, &report(Reported::Delivered), now()).is_none());
 }
 
+/// An operator's resend, and admission with enough credit.
+fn resend(record: Record) -> Record {
+    resent(record, "2-r0".to_owned(), now()).expect("it may be resent").record
+}
+
+fn admitted(record: Record) -> Change {
+    let mut change = attempt_again(Record { held: true, ..record }, now());
+    change.movement = Some(Movement::Reserve);
+    change
+}
+
+#[test]
+fn a_resend_of_an_unknown_one_voids_what_it_held_and_begins_anew() {
+    let unknown = Record { attempts_counted: 2, ..crashed(sending(), now(), LIMITS).record };
+    let change = resent(unknown, "2-r0".to_owned(), now()).unwrap();
+    assert_eq!(
+        (change.record.status, change.movement, change.record.held),
+        (Status::Waiting, Some(Movement::Void), false)
+    );
+    assert_eq!((change.record.token.as_str(), change.record.due_at), ("2-r0", Some(now())));
+    assert_eq!((change.record.attempt, change.record.attempts_counted, change.told), (1, 0, true));
+    let again = admitted(change.record);
+    assert_eq!((again.record.attempt, again.record.status), (2, Status::Sending));
+    assert!(answered(again.record, 1, &accepted(), now(), LIMITS).is_none(), "the first attempt counts no longer");
+}
+
+#[test]
+fn what_is_under_way_or_was_accepted_is_not_resent() {
+    for status in Status::ALL {
+        let record = Record { status, held: false, attempt_started_at: None, ..sending() };
+        let resendable = matches!(status, Status::NotSent | Status::Failed | Status::Unknown);
+        assert_eq!(resent(record, "2-r0".to_owned(), now()).is_some(), resendable, "{status}");
+    }
+}
+
+#[test]
+fn late_events_of_the_attempt_before_do_not_end_a_resend_but_an_arrival_does() {
+    let failed = answer(sending(), &failed(Class::Rejected)).record;
+    let waiting = resend(failed);
+    for status in [Reported::Failed, Reported::Sent] {
+        assert!(reported(waiting.clone(), &report(status), now()).is_none(), "{status:?}");
+    }
+    assert!(answered(waiting.clone(), 1, &accepted(), now(), LIMITS).is_none(), "a late answer changes nothing");
+    let arrived = reported(waiting, &report(Reported::Delivered), now()).unwrap();
+    assert_eq!((arrived.record.status, arrived.movement, arrived.record.due_at), (Status::Delivered, None, None));
+}
+
 #[test]
 fn what_meta_gives_away_is_refunded_once() {
     let paid = answer(sending(), &accepted()).record;

@@ -6,6 +6,7 @@
 //! 3. **Render**, which is pure, and **send**, outside any transaction.
 //! 4. **Settle**: one transaction closes the attempt, sets the status, posts or voids.
 //! 5. Status events move it forward (`report`); the sweep picks up what a lost Redis left behind.
+//! 6. An operator may send again what was not sent ([`resend`]): it waits under a new token, and 2 follows.
 //!
 //! Every decision is a pure function of `lifecycle`; every step is safe to run twice.
 pub(crate) mod admit;
@@ -16,6 +17,7 @@ pub(crate) mod process;
 pub mod reconcile;
 pub(crate) mod record;
 mod report;
+pub mod resend;
 mod retry;
 mod settings;
 pub(crate) mod settle;
@@ -140,13 +142,17 @@ struct Address<'a> {
     kind: std::borrow::Cow<'a, str>,
 }
 
+/// Registration and prescription first, then reminders; operators' bulk resends come last of all.
+fn priority(kind: &str) -> u8 {
+    u8::from(kind == kmsnotif_jobs::Kind::ConsultationReminder.as_str())
+}
+
 fn route(settings: &settings::Settings, payload: &[u8]) -> Lane {
     if payload.len() > kmsnotif_jobs::BYTES_MAX {
         return Lane::unrouted();
     }
     let Ok(address) = serde_json::from_slice::<Address<'_>>(payload) else { return Lane::unrouted() };
-    // Registration and prescription first, then reminders; operators' bulk resends come last.
-    let priority = u8::from(address.kind == kmsnotif_jobs::Kind::ConsultationReminder.as_str());
+    let priority = priority(&address.kind);
     let Some(known) = settings.find(&address.tenant) else {
         return Lane { group: address.tenant.into_owned(), priority, rate: None };
     };

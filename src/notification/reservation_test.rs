@@ -15,6 +15,8 @@ enum Happening {
     Crash,
     Retry,
     GiveUp,
+    /// An operator's resend: the one step backwards.
+    Resend,
 }
 
 /// What becomes of the transaction that writes a step.
@@ -60,6 +62,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::Crash),
         1 => Just(Happening::Retry),
         1 => Just(Happening::GiveUp),
+        1 => Just(Happening::Resend),
     ]
 }
 
@@ -73,7 +76,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn apply(record: &Record, happening: &Happening) -> Option<Change> {
+/// `available` is what a resent notification may reserve from.
+fn apply(record: &Record, happening: &Happening, available: Decimal) -> Option<Change> {
     let (number, record) = (record.attempt, record.clone());
     match happening {
         Happening::Answer(answer) => answered(record, number, answer, now(), LIMITS),
@@ -85,7 +89,13 @@ fn apply(record: &Record, happening: &Happening) -> Option<Change> {
         }
         // The same conditions under which admission makes these steps.
         Happening::Crash => (record.status == Status::Sending).then(|| crashed(record, now(), LIMITS)),
-        Happening::Retry => (record.status == Status::Waiting).then(|| attempt_again(record, now())),
+        Happening::Retry if record.status != Status::Waiting => None,
+        Happening::Retry if record.held => Some(attempt_again(record, now())),
+        Happening::Retry => {
+            let mut change = attempt_again(Record { posted: false, refunded: false, ..record }, now());
+            reserve(&mut change, &mut available.clone()).then_some(change)
+        }
+        Happening::Resend => resent(record, "2-r0".to_owned(), now()),
         Happening::GiveUp => (record.status == Status::Waiting).then(|| give_up(record, Reason::Cancelled, now())),
     }
 }
@@ -129,8 +139,15 @@ impl World {
                     Fate::Repeated => 2,
                 };
                 for _ in 0..times {
-                    if let Some(change) = apply(&self.notifications[of].0, happening) {
+                    if let Some(change) = apply(&self.notifications[of].0, happening, self.available) {
                         self.commit(of, change)?;
+                        if matches!(happening, Happening::Resend) {
+                            // What ended before is over: nothing of it is held or spent, and a new reservation begins.
+                            self.check()?;
+                            let movements = &mut self.notifications[of].1;
+                            prop_assert!(!matches!(movements.as_slice(), [Movement::Reserve] | [.., Movement::Post]));
+                            movements.clear();
+                        }
                     }
                 }
             }
@@ -167,17 +184,17 @@ impl World {
             match movements.as_slice() {
                 [Reserve] => held += price,
                 [Reserve, Post] => spent += price,
-                [Reserve, Void] | [Reserve, Post, Refund] => {}
+                // None: resent, and not admitted again yet.
+                [] | [Reserve, Void] | [Reserve, Post, Refund] => {}
                 other => prop_assert!(false, "a reservation ends once, and is refunded once: {other:?}"),
             }
             prop_assert_eq!(record.held, movements.len() == 1);
-            prop_assert_eq!((record.posted, record.refunded), (movements.contains(&Post), movements.contains(&Refund)));
-            prop_assert_eq!(
-                record.status.is_open(),
-                record.held,
-                "open and not held, or closed and held: {:?}",
-                record
-            );
+            if !movements.is_empty() {
+                let flags = (movements.contains(&Post), movements.contains(&Refund));
+                prop_assert_eq!((record.posted, record.refunded), flags);
+            }
+            let resent = record.status == Status::Waiting && !record.held;
+            prop_assert!(record.status.is_open() == record.held || resent, "open, or held, and not both: {record:?}");
             prop_assert_eq!(record.status.is_open(), record.due_at.is_some());
             prop_assert!(!(record.posted && !record.refunded && (record.is_free() || record.status == Status::Failed)));
         }

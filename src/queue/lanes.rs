@@ -134,9 +134,12 @@ pub(crate) fn hand(
     times: u32,
     permit: OwnedSemaphorePermit,
 ) -> Hand {
-    let (before, payload) = unpack(record).unwrap_or((0, record));
+    let unpacked = unpack(record);
+    let (before, payload) = unpacked.as_ref().map_or((0, record), |unpacked| (unpacked.deliveries, unpacked.payload));
     let payload = (!payload.is_empty()).then(|| payload.to_vec());
-    let lane = pool.lane_of(payload.as_deref());
+    let mut lane = pool.lane_of(payload.as_deref());
+    // Whoever put it into the queue may have chosen another priority than the router would.
+    lane.priority = unpacked.map_or(lane.priority, |unpacked| unpacked.priority);
     Hand { source: Source::Run, id, token, lane, payload, deliveries: before + times, _permit: permit }
 }
 

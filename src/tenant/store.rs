@@ -16,7 +16,7 @@ use super::act;
 use super::row::read_tenant;
 use super::{ConfigurationChange, CountryCode, Currency, NewTenant, Tenant, TenantChange, TenantError, TenantId};
 use crate::audit;
-use crate::secret::{Keyring, Sealed};
+use crate::secret::Keyring;
 
 /// Messages a second of a sender for which none is given (Meta's limit of a new number).
 const RATE: i32 = 80;
@@ -295,24 +295,25 @@ pub async fn set_configuration(
 
 /// Marks a tenant's sender as refused by Meta; true if it was not marked before.
 ///
-/// `token` is the one that was refused: a report that comes late does not block its successor.
+/// `revision` is the one whose token was refused: a report that comes late does not block its successor. (The sealed
+/// bytes would not do: rotation changes them, and workers that hold the old ones are right all the same.)
 pub async fn mark_blocked(
     executor: impl PgExecutor<'_>,
     id: TenantId,
-    token: &Sealed,
+    revision: i64,
     code: Option<i32>,
     detail: Option<&str>,
 ) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
-        "with locked as (select tenant_id from tenant where tenant_id = $1 for update) \
+        "with locked as (select tenant_id from tenant where tenant_id = $1 and revision = $4 for update) \
          update whatsapp_configuration w set blocked_at = now(), blocked_code = $2, blocked_detail = $3, \
                 updated_at = now() \
-         from locked where w.tenant_id = locked.tenant_id and w.blocked_at is null and w.token_sealed = $4",
+         from locked where w.tenant_id = locked.tenant_id and w.blocked_at is null",
     )
     .bind(id)
     .bind(code)
     .bind(detail.map(|text| text.replace('\0', "")))
-    .bind(&token.ciphertext)
+    .bind(revision)
     .execute(executor)
     .await?;
     Ok(done.rows_affected() > 0)

@@ -19,4 +19,6 @@ mod outage; // Redis and Postgres killed, stalled, emptied
 mod purchase; // purchases and payments by the real binary
 mod reconcile; // what Meta bills against what was charged
 mod refusal; // not_sent, and why
+mod resend; // what was not sent goes out once more, and once
+mod rotate; // secrets move to a new key beside everything else
 mod tidy; // the rules of the house

@@ -3,15 +3,18 @@
 //! Locks are taken in one order: accounts (by tenant), then keys of those tenants. A notification's row needs no
 //! lock of its own: whoever changes it holds its tenant's account.
 
+mod job;
 mod read;
 mod reconcile;
+pub(crate) mod resend;
+mod stranded;
 mod view;
 pub mod webhook;
 mod write;
 
 use std::collections::{HashMap, HashSet};
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
 use sqlx::{PgConnection, PgPool, Postgres, Row as _, Transaction};
 use uuid::Uuid;
@@ -24,6 +27,7 @@ use crate::whatsapp::SendError;
 
 pub(crate) use read::{list_by_id, list_by_key};
 pub use reconcile::{begin_reading, list_drifting, reconcile};
+pub(crate) use stranded::{Stranded, list_overdue, list_stranded, mark_crashed_due};
 pub use view::{AttemptView, Filter, NotificationView, find, find_id, list};
 pub(crate) use write::write;
 
@@ -41,9 +45,6 @@ pub(crate) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres
     )
     .await
 }
-
-/// Longer than a transaction of [`begin`] lasts: a dozen statements, of which only the first waits for locks.
-const TRANSACTION_MAX: TimeDelta = TimeDelta::minutes(2);
 
 /// A tenant's account while its lock is held.
 #[derive(Debug)]
@@ -177,92 +178,11 @@ pub(crate) async fn claim_outbox(
 
 /// Records that Meta refuses a tenant's sender.
 pub(crate) async fn mark_blocked(pool: &PgPool, tenant: &Tenant, error: &SendError) -> Result<(), sqlx::Error> {
-    let Some(configuration) = tenant.configuration.as_ref().filter(|configuration| configuration.blocked.is_none())
-    else {
+    if tenant.configuration.as_ref().is_none_or(|configuration| configuration.blocked.is_some()) {
         return Ok(());
-    };
+    }
     let code = error.code().and_then(|code| i32::try_from(code).ok());
-    tenant::store::mark_blocked(pool, tenant.id, &configuration.token, code, Some(error.message())).await.map(|_| ())
-}
-
-/// An open notification that no worker seems to carry any more.
-#[derive(Debug)]
-pub(crate) struct Stranded {
-    pub(crate) token: String,
-    pub(crate) kind: String,
-    pub(crate) tenant: String,
-    pub(crate) rate: Option<i32>,
-    pub(crate) payload: serde_json::Value,
-}
-
-/// Gives rows that were left in `sending` since before then a due time, by which the sweep finds them from now on.
-///
-/// Each is looked at once: the mark says until when. A transaction may commit later than its rows say they were made,
-/// by its own length ([`begin`] bounds it), so the last minutes before the mark are looked at again.
-pub(crate) async fn mark_crashed_due(pool: &PgPool, before: DateTime<Utc>) -> Result<u64, sqlx::Error> {
-    let mut tx = pool.begin().await?;
-    // One sweep at a time; another that is at it already does the same.
-    let mark: Option<(DateTime<Utc>,)> =
-        sqlx::query_as("select swept_until from sweep_mark for update skip locked").fetch_optional(&mut *tx).await?;
-    let Some((mark,)) = mark else { return Ok(0) };
-    let marked = sqlx::query(
-        "update notification set due_at = coalesce(attempt_started_at, created_at) \
-         where created_at > $1 and created_at < $2 and status = 'sending' and due_at is null",
-    )
-    .bind(mark - TRANSACTION_MAX)
-    .bind(before)
-    .execute(&mut *tx)
-    .await?;
-    sqlx::query("update sweep_mark set swept_until = $1 where swept_until < $1").bind(before).execute(&mut *tx).await?;
-    tx.commit().await?;
-    Ok(marked.rows_affected())
-}
-
-/// Lists rows in waiting or sending that have been due for too long, oldest first.
-pub(crate) async fn list_stranded(
-    pool: &PgPool,
-    due_before: DateTime<Utc>,
-    after: Option<(DateTime<Utc>, Uuid)>,
-    most: i64,
-) -> Result<Vec<(DateTime<Utc>, Uuid, Stranded)>, sqlx::Error> {
-    let (after_due, after_id) = after.unwrap_or((DateTime::UNIX_EPOCH, Uuid::nil()));
-    let rows = sqlx::query(
-        "select n.due_at, n.notification_id, n.token, n.job_id, n.kind, t.code, c.rate, n.recipient, n.language, \
-                n.data, n.send_after, n.expires_at, n.traceparent \
-         from notification n join tenant t using (tenant_id) left join whatsapp_configuration c using (tenant_id) \
-         where n.due_at < $1 and (n.due_at, n.notification_id) > ($2, $3) \
-           and n.status in ('waiting', 'sending') and n.data is not null and n.recipient is not null \
-         order by n.due_at, n.notification_id limit $4",
-    )
-    .bind(due_before)
-    .bind(after_due)
-    .bind(after_id)
-    .bind(most)
-    .fetch_all(pool)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            let data: String = row.try_get("data")?;
-            let data: serde_json::Value =
-                serde_json::from_str(&data).map_err(|error| sqlx::Error::Decode(error.into()))?;
-            let kind: String = row.try_get("kind")?;
-            let tenant: String = row.try_get("code")?;
-            let payload = serde_json::json!({
-                "v": 1,
-                "id": row.try_get::<String, _>("job_id")?,
-                "tenant": tenant,
-                "kind": kind,
-                "to": row.try_get::<String, _>("recipient")?,
-                "language": row.try_get::<String, _>("language")?,
-                "data": data,
-                "send_after": row.try_get::<Option<DateTime<Utc>>, _>("send_after")?,
-                "expires_at": row.try_get::<Option<DateTime<Utc>>, _>("expires_at")?,
-                "traceparent": row.try_get::<Option<String>, _>("traceparent")?,
-            });
-            let stranded = Stranded { token: row.try_get("token")?, kind, tenant, rate: row.try_get("rate")?, payload };
-            Ok((row.try_get("due_at")?, row.try_get("notification_id")?, stranded))
-        })
-        .collect()
+    tenant::store::mark_blocked(pool, tenant.id, tenant.revision, code, Some(error.message())).await.map(|_| ())
 }
 
 /// Finds the key of phone hashes, sealed.
