@@ -26,6 +26,8 @@ create table mail (
     -- Why the latest attempt did not succeed, in the mail server's words.
     last_error text,
     created_at timestamptz not null default now(),
+    -- An attempt that does not succeed after this is the last one; `mail retry` moves it.
+    give_up_at timestamptz not null default now() + interval '5 days',
     sent_at timestamptz,
     failed_at timestamptz,
     constraint mail_key_key unique (key),

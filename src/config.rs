@@ -13,9 +13,11 @@ use url::Url;
 
 use crate::secret::{Secret, SecretKeys};
 
+mod smtp;
 mod value;
 mod variable;
 
+pub use smtp::{SmtpServer, SmtpTls};
 use value::Var;
 pub use value::{ConfigError, Lookup, format_duration, parse_duration};
 pub use variable::{Need, VARIABLES, Variable};
@@ -219,23 +221,28 @@ pub fn app_secrets(lookup: &Lookup) -> Result<Vec<Secret>, ConfigError> {
 #[derive(Debug, Clone)]
 pub struct MailConfig {
     /// `SMTP_URL`.
-    pub smtp_url: Secret,
-    /// `MAIL_FROM`: an address, or `Name <address>`.
-    pub from: String,
+    pub server: SmtpServer,
+    /// The name in `MAIL_FROM`, if it has one.
+    pub from_name: Option<String>,
+    /// The address in `MAIL_FROM`, to which bounces go too.
+    pub from_address: String,
 }
 
 impl MailConfig {
     /// Reads `SMTP_URL` and `MAIL_FROM`.
     pub fn from_env(lookup: &Lookup) -> Result<Self, ConfigError> {
         let (smtp_url, from) = (variable::SMTP_URL, variable::MAIL_FROM);
+        let server = SmtpServer::read(smtp_url, &smtp_url.get(lookup)?)?;
         let text = from.get(lookup)?;
-        let address =
-            text.strip_suffix('>').and_then(|text| text.split_once('<')).map_or(&*text, |(_, address)| address);
+        let (name, address) =
+            text.strip_suffix('>').and_then(|text| text.rsplit_once('<')).unwrap_or(("", text.as_str()));
         let is_address = address.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
         if !is_address || address.contains(char::is_whitespace) || text.contains(char::is_control) {
             return Err(from.wrong(format!("{text:?} is not an e-mail address")));
         }
-        Ok(Self { smtp_url: smtp_url.secret_url(smtp_url.get(lookup)?, &["smtp", "smtps"])?, from: text })
+        // A name may be in quotes, as mail headers write it.
+        let name = name.trim().trim_matches('"').trim();
+        Ok(Self { server, from_name: (!name.is_empty()).then(|| name.to_owned()), from_address: address.to_owned() })
     }
 }
 

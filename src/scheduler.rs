@@ -1,14 +1,17 @@
 //! The scheduler process: what must happen now and then, whoever does it, and never twice.
 //!
 //! It never sends to a patient. Every tick is safe beside other schedulers: the sweep is decided by the queue in
-//! one atomic step, the months are created under a lock of the database.
+//! one atomic step, the months are created under a lock of the database, a mail is claimed by one. Mails have a task of
+//! their own: a mail server that is slow holds nothing else up.
 
 use std::time::Duration;
 
 use sqlx::PgPool;
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::config::{RedisConfig, WorkerConfig};
+use crate::config::{MailConfig, RedisConfig, WorkerConfig};
+use crate::mail::{self, Composer, Delivery, Relay};
 use crate::notification::{store, sweep};
 use crate::queue::Queue;
 
@@ -16,6 +19,8 @@ use crate::queue::Queue;
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
 /// How often the coming months are made sure of.
 const PARTITIONS_EVERY: Duration = Duration::from_hours(1);
+/// How often the outbox of mails is counted.
+const MAILS_COUNTED_EVERY: Duration = Duration::from_secs(15);
 /// Months of notifications that are made ahead.
 const MONTHS_AHEAD: i32 = 6;
 
@@ -26,8 +31,10 @@ pub struct Scheduler {
     pub pool: PgPool,
     /// Redis and the namespace.
     pub redis: RedisConfig,
-    /// The lease tells how patient the sweep is.
+    /// The lease tells how patient the sweep is, and how long a mail stays with a scheduler that died.
     pub worker: WorkerConfig,
+    /// How mail leaves.
+    pub mail: MailConfig,
 }
 
 impl Scheduler {
@@ -37,9 +44,18 @@ impl Scheduler {
         let patience = sweep::patience(self.worker.lease);
         let mut sweep_tick = interval(SWEEP_EVERY.min(patience / 4));
         let mut partition_tick = interval(PARTITIONS_EVERY);
-        for tick in [&mut sweep_tick, &mut partition_tick] {
+        let mut mail_tick = interval(MAILS_COUNTED_EVERY);
+        for tick in [&mut sweep_tick, &mut partition_tick, &mut mail_tick] {
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
+        let delivery = Delivery {
+            pool: self.pool.clone(),
+            composer: Composer::new(&self.mail)?,
+            relay: Relay::new(self.mail.server)?,
+            lease: self.worker.lease,
+        };
+        let (stopping, stopping_receiver) = watch::channel(false);
+        let delivery = tokio::spawn(delivery.run(stopping_receiver));
         tracing::info!(?patience, "scheduler starts");
         tokio::pin!(stop);
         loop {
@@ -55,8 +71,15 @@ impl Scheduler {
                         tracing::error!(%error, "the coming months could not be created: check the database role's rights");
                     }
                 }
+                _ = mail_tick.tick() => {
+                    if let Err(error) = mail::tell_depth(&self.pool).await {
+                        tracing::debug!(%error, "mails could not be counted; the next tick tries again");
+                    }
+                }
             }
         }
+        stopping.send_replace(true);
+        delivery.await?;
         tracing::info!("scheduler ended");
         Ok(())
     }

@@ -18,7 +18,7 @@ use sqlx::PgPool;
 
 use super::process::terminated;
 use super::{Global, confirm, pool};
-use crate::config::{RedisConfig, WebConfig, environment};
+use crate::config::{MailConfig, RedisConfig, WebConfig, environment};
 use crate::queue::Queue;
 use crate::secret::{Keyring, SecretKeys};
 use crate::tenant::store as tenant_store;
@@ -64,7 +64,9 @@ pub(super) async fn run(args: Args, global: Global) -> anyhow::Result<()> {
     let keyring = Keyring::new(&SecretKeys::from_env(&environment)?);
     let ports = process::Ports::choose()?;
     // All that its processes will ask for, before any is started.
-    WebConfig::from_env(&|name| ports.variable(name).or_else(|| environment(name)))?;
+    let lookup = |name: &str| ports.variable(name).or_else(|| environment(name));
+    WebConfig::from_env(&lookup)?;
+    MailConfig::from_env(&lookup)?;
     let screen = Screen::new(global.json);
     tokio::select! {
         ended = show(&args, global, &screen, &redis, &keyring, ports) => ended,

@@ -4,6 +4,7 @@
 //! fail. Each file checks one thing others run; what cannot be reached is one fail, and its checks are left out.
 
 mod environment;
+mod mail;
 mod postgres;
 mod redis;
 mod store;
@@ -25,7 +26,7 @@ use crate::render::Templates;
     kmsnotif doctor --json | jq 'select(.state != \"ok\")'\n\n\
     The exit code is 1 when a check fails; warnings leave it at 0.")]
 pub struct Args {
-    /// Ask the Cloud API about every sender: are its id and token good?
+    /// Ask the Cloud API about every sender (are its id and token good?), and log in to the mail server.
     #[arg(long)]
     online: bool,
     /// Of the tenants, only this one: its code.
@@ -112,7 +113,10 @@ pub(super) async fn run(args: Args, global: Global) -> anyhow::Result<()> {
     let lookup = crate::config::environment;
     let mut report = Report { output: Output::new(global.json), warnings: 0, failures: 0 };
     report.add(environment::check(&lookup))?;
-    report.add([templates()])?;
+    report.add([templates(), mail::letters()])?;
+    if args.online {
+        report.add(mail::server(&lookup).await)?;
+    }
     let queue = redis::open(&lookup);
     let workers = match &queue {
         Ok(queue) => {
@@ -130,6 +134,7 @@ pub(super) async fn run(args: Args, global: Global) -> anyhow::Result<()> {
             let (findings, usable) = postgres::check(&pool, &config, workers).await;
             report.add(findings)?;
             if usable {
+                report.add([mail::outbox(&pool).await?])?;
                 report.add(tenant::check(&pool, &lookup, &args).await?)?;
             }
         }

@@ -20,6 +20,7 @@ pub mod database;
 mod demo;
 mod doctor;
 mod enqueue;
+mod mail;
 mod migrate;
 mod notification;
 pub mod output;
@@ -76,7 +77,7 @@ pub enum Command {
     Web(web::Args),
     /// Send notifications: a pool of apalis workers.
     Worker(process::WorkerArgs),
-    /// Do what must happen now and then: sweep what a crash left, make the months ahead.
+    /// Do what must happen now and then: send mail, sweep what a crash left, make the months ahead.
     Scheduler(process::SchedulerArgs),
     /// Put jobs into Redis, one JSON object a line.
     Enqueue(enqueue::Args),
@@ -92,6 +93,9 @@ pub enum Command {
     /// Orders of credit.
     #[command(subcommand)]
     Purchase(purchase::Command),
+    /// E-mails to tenants: what waits, what failed and why.
+    #[command(subcommand)]
+    Mail(mail::Command),
     /// What became of jobs.
     #[command(subcommand)]
     Notification(notification::Command),
@@ -127,6 +131,7 @@ impl Command {
             Command::Price(_) => "price",
             Command::Credit(_) => "credit",
             Command::Purchase(_) => "purchase",
+            Command::Mail(_) => "mail",
             Command::Notification(_) => "notification",
             Command::Queue(_) => "queue",
             Command::Secret(_) => "secret",
@@ -150,6 +155,7 @@ impl Command {
             Command::Price(command) => price::run(command, global, &pool(name).await?).await,
             Command::Credit(command) => credit::run(command, global, &pool(name).await?).await,
             Command::Purchase(command) => purchase::run(command, global, &pool(name).await?).await,
+            Command::Mail(command) => mail::run(command, global, &pool(name).await?).await,
             Command::Notification(command) => notification::run(command, global, &pool(name).await?).await,
             Command::Queue(command) => queue::run(command, global).await,
             Command::Secret(command) => secret::run(command, global, &pool(name).await?).await,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::Context as _;
 
 use super::pool;
-use crate::config::{RedisConfig, WhatsAppConfig, WorkerConfig, environment};
+use crate::config::{MailConfig, RedisConfig, WhatsAppConfig, WorkerConfig, environment};
 use crate::scheduler::Scheduler;
 use crate::secret::{Keyring, SecretKeys};
 use crate::telemetry::metric;
@@ -23,7 +23,7 @@ pub struct WorkerArgs {
     metrics_addr: Option<SocketAddr>,
 }
 
-/// Sweeps what a crash left and makes the months ahead. Two or more may run; nothing happens twice.
+/// Sends mail, sweeps what a crash left and makes the months ahead. Two or more may run; nothing happens twice.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  kmsnotif scheduler")]
 pub struct SchedulerArgs {
@@ -55,9 +55,10 @@ pub(super) async fn run_worker(args: WorkerArgs) -> anyhow::Result<()> {
 pub(super) async fn run_scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
     let redis = RedisConfig::from_env(&environment)?;
     let worker = WorkerConfig::from_env(&environment)?;
+    let mail = MailConfig::from_env(&environment)?;
     let pool = pool("scheduler").await?;
     serve_metrics(args.metrics_addr).await?;
-    Scheduler { pool, redis, worker }.run(terminated()).await
+    Scheduler { pool, redis, worker, mail }.run(terminated()).await
 }
 
 /// Starts collecting metrics, and serves them if an address is given.

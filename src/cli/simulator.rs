@@ -13,19 +13,25 @@ use crate::render::{Template, Templates};
 use crate::simulator::{KnownTemplate, Options, Sender, Simulator, TemplateState, TokenCheck, fault_table};
 
 const EXAMPLES: &str = "Examples:\n  WHATSAPP_APP_SECRET=… kmsnotif simulator --status-delay 1s\n  \
-    WHATSAPP_API_URL=http://127.0.0.1:8001 kmsnotif worker";
+    WHATSAPP_API_URL=http://127.0.0.1:8001 kmsnotif worker\n  \
+    SMTP_URL=smtp://127.0.0.1:8025 kmsnotif scheduler";
 
 /// Behaves as the WhatsApp Cloud API does: checks requests, answers wamids, tells statuses by signed webhooks.
 ///
 /// Point workers at it with WHATSAPP_API_URL. In the browser it shows a phone for each recipient, with the messages
 /// that arrived. The last four digits of the recipient's number choose a fault; all other numbers behave well.
-/// Nothing is stored: a restart forgets everything.
+/// Point the scheduler at its mail server with SMTP_URL: what arrives is shown under /mail.
+/// POST /_simulator/mail/faults lets it refuse: {"refuse": 421}, {"reject": {"a@b.example": 550}}, {"drop_taken": 1},
+/// {"answer_after_ms": 5000}; {} ends that. Nothing is stored: a restart forgets everything.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{}\n{EXAMPLES}", fault_table()))]
 pub struct Args {
     /// The TCP port; 0 takes a free one.
     #[arg(long, default_value_t = 8001)]
     port: u16,
+    /// The TCP port of the mail server; 0 takes a free one.
+    #[arg(long, default_value_t = 8025)]
+    smtp_port: u16,
     /// The address to listen on; 0.0.0.0 for all.
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST), value_name = "ADDRESS")]
     listen: IpAddr,
@@ -76,17 +82,23 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
 /// Runs `simulator` until SIGTERM or SIGINT.
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let app_secrets = app_secrets(&environment)?;
-    let address = SocketAddr::new(args.listen, args.port);
-    let listener =
-        tokio::net::TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let listener = listen(SocketAddr::new(args.listen, args.port)).await?;
+    let mail_listener = listen(SocketAddr::new(args.listen, args.smtp_port)).await?;
     let webhook_url = args.webhook_url.clone();
     // The first secret signs, as at Meta; a receiver accepts each of them while they are rotated.
     let app_secret = app_secrets.first().context("WHATSAPP_APP_SECRET is empty")?.expose().to_owned();
     let simulator = Simulator::start(listener, options(args, app_secret)?).context("cannot start the simulator")?;
-    super::tell(&format!("simulator: listening on {}, statuses go to {webhook_url}", simulator.url()));
+    let mail = simulator.listen_for_mail(mail_listener).context("cannot take mail")?;
+    let (url, smtp_url) = (simulator.url(), mail.url());
+    super::tell(&format!("simulator: listening on {url}, statuses go to {webhook_url}; takes mail on {smtp_url}"));
     terminated().await;
+    mail.stop().await;
     simulator.stop().await;
     Ok(())
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<tokio::net::TcpListener> {
+    tokio::net::TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
 fn options(args: Args, app_secret: String) -> anyhow::Result<Options> {

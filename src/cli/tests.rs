@@ -51,6 +51,9 @@ fn commands_that_scripts_depend_on_are_read() {
         "queue rejected requeue 1795503600000-0 1795503600000-1",
         "queue rejected purge --all --error x --dry-run",
         "secret rotate --yes --json",
+        "mail list --status failed --tenant rs-harapan --limit 5 --json",
+        "mail retry 01980c5e-8f2a-7c3e-9d41-3f0a5b6c7d8e",
+        "mail retry --all-failed --yes",
         "doctor --json --online",
     ] {
         let read = Cli::try_parse_from(std::iter::once("kmsnotif").chain(line.split(' ')));
@@ -77,6 +80,9 @@ fn wrong_values_are_wrong_usage() {
         "queue rejected purge 1-0 --all",
         "queue rejected purge 1-0 --error x",
         "queue rejected requeue 12",
+        "mail list --status lost",
+        "mail retry",
+        "mail retry 01980c5e-8f2a-7c3e-9d41-3f0a5b6c7d8e --all-failed",
     ] {
         let read = Cli::try_parse_from(std::iter::once("kmsnotif").chain(line.split(' ')));
         assert_eq!(read.unwrap_err().exit_code(), 2, "{line}");

@@ -137,7 +137,22 @@ fn a_wrong_value_is_refused_with_the_name_of_its_variable() {
         ("PUBLIC_URL", &["notif.example.com", "https://x/#y"]),
         ("WHATSAPP_APP_SECRET", &["a,,b", ","]),
         ("PAYMENT_WEBHOOK_SECRET", &["a,"]),
-        ("SMTP_URL", &["mail.example", "imap://mail.example"]),
+        (
+            "SMTP_URL",
+            &[
+                "mail.example",
+                "imap://mail.example",
+                "smtp://",
+                "smtp://mail.example?tls=yes",
+                "smtp://mail.example?ssl=required",
+                "smtp://mail.example?tls=required&tls=opportunistic",
+                "smtps://mail.example?tls=opportunistic",
+                "smtps://user@mail.example",
+                "smtps://:hunter2@mail.example",
+                "smtps://mail.example/a b",
+                "smtps://a:%ff@mail.example",
+            ],
+        ),
         ("MAIL_FROM", &["nobody", "x@", "a b@example.com", "x <y>"]),
         ("RUST_LOG", &["kmsnotif=loud"]),
         ("LOG_FORMAT", &["xml"]),
@@ -154,6 +169,31 @@ fn a_wrong_value_is_refused_with_the_name_of_its_variable() {
         error("PORT", "http"),
         "PORT is wrong: \"http\" is not a whole number from 1 to 65535; give a TCP port from 1 to 65535"
     );
+}
+
+#[test]
+fn an_address_of_a_mail_server_says_how_to_reach_it() {
+    let server = |url: &str| MailConfig::from_env(&env(&[("SMTP_URL", url)])).unwrap().server;
+    for (url, host, port, tls) in [
+        ("smtp://mail.example", "mail.example", 25, SmtpTls::Off),
+        ("smtp://127.0.0.1:8025", "127.0.0.1", 8025, SmtpTls::Off),
+        ("smtp://[::1]:8025", "::1", 8025, SmtpTls::Off),
+        ("smtp://mail.example?tls=required", "mail.example", 587, SmtpTls::Required),
+        ("smtp://mail.example:2525?tls=opportunistic", "mail.example", 2525, SmtpTls::Opportunistic),
+        ("smtps://mail.example", "mail.example", 465, SmtpTls::Wrapped),
+    ] {
+        let server = server(url);
+        assert_eq!((server.host.as_str(), server.port, server.tls), (host, port, tls), "{url}");
+        assert!(server.credentials.is_none() && server.hello.is_none());
+    }
+    let full = server("smtp://notif%40example.com:p%2Fw+d@mail.example/notif.example.com?tls=required");
+    let (user, password) = full.credentials.clone().unwrap();
+    assert_eq!((user.as_str(), password.expose()), ("notif@example.com", "p/w+d"));
+    assert_eq!(full.hello.as_deref(), Some("notif.example.com"));
+    assert!(!full.gives_password_away());
+    assert!(server("smtp://a:b@mail.example").gives_password_away());
+    assert!(server("smtp://a:b@mail.example?tls=opportunistic").gives_password_away());
+    assert!(!server("smtp://a:b@127.0.0.1").gives_password_away());
 }
 
 #[test]

@@ -68,3 +68,22 @@ impl Letter {
         }
     }
 }
+
+/// One of each letter, the two of a purchase first: made-up facts for a trial and for tests.
+pub(super) fn samples() -> [Letter; 4] {
+    // 2026-11-24T02:30:00Z
+    let at = DateTime::from_timestamp(1_795_487_400, 0).expect("the moment lies in this century");
+    let currency = Currency::IDR;
+    let facts = PurchaseFacts {
+        purchase_id: Uuid::from_u128(0x0198_0c5e_8f2a_7c3e_9d41_3f0a_5b6c_7d8e),
+        amount: Decimal::from(1_000_000),
+        currency,
+        at,
+    };
+    [
+        Letter::PaymentConfirmation(facts.clone()),
+        Letter::PurchaseCompleted(facts),
+        Letter::InsufficientCredit { refused: 1_234, since: at, available: Decimal::new(9_950, 2), currency },
+        Letter::LowBalance { available: Decimal::new(4_985_050, 2), threshold: Decimal::from(50_000), currency, at },
+    ]
+}

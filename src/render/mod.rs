@@ -27,6 +27,10 @@ pub use category::{Category, UnknownCategory};
 pub use source::{File, Source};
 pub use template::{Template, creation_payload};
 
+pub(crate) use moment::Moments;
+pub(crate) use money::Amounts;
+pub(crate) use safe::clean;
+
 use field::{Field, Presence, Value};
 
 /// What a message is made from.

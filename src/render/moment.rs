@@ -52,7 +52,7 @@ fn style(language: Language) -> Style {
 }
 
 /// Writes moments in every language; built once, shared by all threads.
-pub(super) struct Moments {
+pub(crate) struct Moments {
     languages: [Writer; Language::ALL.len()],
 }
 
@@ -65,13 +65,13 @@ struct Writer {
 
 impl Moments {
     /// Loads the names of days and months of every language.
-    pub(super) fn load() -> Result<Self, TemplateError> {
+    pub(crate) fn load() -> Result<Self, TemplateError> {
         let [id, en, fr] = Language::ALL.map(Writer::load);
         Ok(Self { languages: [id?, en?, fr?] })
     }
 
     /// Writes a moment in the tenant's zone; `None` outside the years 1 to 9999.
-    pub(super) fn write(&self, moment: Moment, zone: Tz, language: Language) -> Option<String> {
+    pub(crate) fn write(&self, moment: Moment, zone: Tz, language: Language) -> Option<String> {
         let utc = moment.naive_utc();
         let offset = zone.offset_from_utc_datetime(&utc);
         let local = utc.checked_add_offset(offset.fix())?;

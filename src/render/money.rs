@@ -14,13 +14,13 @@ use rust_decimal::Decimal;
 use super::TemplateError;
 
 /// Writes amounts in every language; built once, shared by all threads.
-pub(super) struct Amounts {
+pub(crate) struct Amounts {
     languages: [DecimalFormatter; Language::ALL.len()],
 }
 
 impl Amounts {
     /// Loads the separators of every language.
-    pub(super) fn load() -> Result<Self, TemplateError> {
+    pub(crate) fn load() -> Result<Self, TemplateError> {
         let load = |language| {
             let locale = match language {
                 Language::Id => locale!("id"),
@@ -38,7 +38,7 @@ impl Amounts {
     /// Writes an amount; `None` when the text is no decimal.
     ///
     /// A round amount shows no decimals, any other at least as many as its currency has.
-    pub(super) fn write(&self, amount: &str, currency: &str, language: Language) -> Option<String> {
+    pub(crate) fn write(&self, amount: &str, currency: &str, language: Language) -> Option<String> {
         let amount = Decimal::from_str_exact(amount.trim()).ok()?.normalize();
         let mut digits = Digits::try_from_str(&amount.to_string()).ok()?;
         if amount.scale() > 0 {
@@ -50,5 +50,10 @@ impl Amounts {
             Language::Id | Language::En => format!("{currency} {number}"),
             Language::Fr => format!("{number}\u{a0}{currency}"),
         })
+    }
+
+    /// Writes how many there are.
+    pub(crate) fn count(&self, count: u64, language: Language) -> String {
+        self.languages[language as usize].format(&Digits::from(count)).to_string()
     }
 }

@@ -7,7 +7,7 @@ use unicode_segmentation::GraphemeCursor;
 /// White space and control characters become one space, the ends are trimmed. What is longer than `limit` is cut
 /// between characters as people see them and ends in `…`. The limit counts UTF-16 units: Meta does not say what it
 /// counts, and this is the largest of the candidates. Braces stay: holes are never looked for in a value.
-pub(super) fn clean(text: &str, limit: usize) -> Option<String> {
+pub(crate) fn clean(text: &str, limit: usize) -> Option<String> {
     let mut clean = String::with_capacity(text.len().min(limit));
     let mut units = 0;
     let mut space = false;

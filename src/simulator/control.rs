@@ -15,6 +15,7 @@ use url::Url;
 
 use super::Sender;
 use super::fault::FAULTS;
+use super::mailbox::MailFaults;
 use super::state::{State, e164};
 use super::template::TemplateState;
 
@@ -32,6 +33,8 @@ pub fn router() -> Router<Arc<State>> {
         .route("/senders", post(set_sender))
         .route("/rate", post(set_rate))
         .route("/inbound", post(receive_inbound))
+        .route("/mail", get(list_mails))
+        .route("/mail/faults", get(get_mail_faults).post(set_mail_faults))
         .route("/reset", post(reset))
 }
 
@@ -86,6 +89,7 @@ async fn stats(Shared(state): Shared<Arc<State>>) -> Json<Value> {
         "accepted": state.accepted.load(Ordering::Relaxed),
         "phones": state.phones().len(),
         "webhooks_waiting": state.webhooks.waiting(),
+        "mails": state.mailbox.mails().len(),
     }))
 }
 
@@ -132,6 +136,23 @@ async fn set_rate(Shared(state): Shared<Arc<State>>, Json(rate): Json<Rate>) -> 
 async fn receive_inbound(Shared(state): Shared<Arc<State>>, Json(inbound): Json<Inbound>) -> Json<Value> {
     state.receive_inbound(&e164(&inbound.from), inbound.phone_number_id.as_deref(), &inbound.text);
     Json(json!({ "ok": true }))
+}
+
+/// The mails that arrived, oldest first; with `?to=` those of one recipient.
+async fn list_mails(Shared(state): Shared<Arc<State>>, Query(query): Query<HashMap<String, String>>) -> Json<Value> {
+    let to = query.get("to");
+    let mut mails = state.mailbox.mails();
+    mails.retain(|mail| to.is_none_or(|to| mail.recipients.contains(to)));
+    Json(json!({ "mails": mails.iter().map(|mail| &**mail).collect::<Vec<_>>() }))
+}
+
+async fn get_mail_faults(Shared(state): Shared<Arc<State>>) -> Json<MailFaults> {
+    Json(state.mailbox.faults())
+}
+
+async fn set_mail_faults(Shared(state): Shared<Arc<State>>, Json(faults): Json<MailFaults>) -> Json<MailFaults> {
+    state.mailbox.set_faults(faults);
+    Json(state.mailbox.faults())
 }
 
 async fn reset(Shared(state): Shared<Arc<State>>) -> Json<Value> {

@@ -1,8 +1,9 @@
 //! A WhatsApp Cloud API to try the product against: accepts messages, reports statuses, fails on request, shows phones.
+//! Beside it a mail server (`smtp`), whose mails are kept in one mailbox (`mailbox`).
 //!
 //! Life of a message here: request checked as Meta checks it (`request`) → paced (`pace`) → fault of the number, if any
 //! (`fault`) → kept on the recipient's phone (`phone`) → statuses planned (`status`) and told by signed webhooks (`webhook`).
-//! Nothing is stored: a restart forgets everything. All of it is bounded: phones, bubbles, pairs, waiting webhooks.
+//! Nothing is stored: a restart forgets everything. All of it is bounded: phones, bubbles, pairs, waiting webhooks, mails.
 //!
 //! A sender or account the simulator was not told of exists all the same: see `Sender::derived`.
 
@@ -10,11 +11,16 @@ mod connection;
 mod control;
 mod fault;
 mod graph;
+mod mail_screen;
+#[cfg(test)]
+mod mail_test;
+mod mailbox;
 mod pace;
 mod phone;
 mod request;
 mod screen;
 mod send;
+mod smtp;
 mod state;
 mod status;
 mod submission;
@@ -41,7 +47,9 @@ use tokio::net::TcpListener;
 use url::Url;
 
 pub use fault::{Answer, Effect, FAULTS, Fault, Times, fault_table};
+pub use mailbox::{MailFaults, ReceivedMail};
 pub use phone::ReceivedMessage;
+pub use smtp::MailServer;
 use state::State;
 pub use status::{Billing, Course, Recipient, Status, Story, Untidiness};
 pub use template::{KnownTemplate, TemplateState};
@@ -273,7 +281,22 @@ impl Simulator {
         self.0.receive_inbound(&state::e164(from), Some(phone_number_id), text);
     }
 
-    /// Forgets messages, counters, limits, waiting webhooks and what was set at run time except the receiver.
+    /// Takes mail on the listener until the server that is returned is stopped; any number may run.
+    pub fn listen_for_mail(&self, listener: TcpListener) -> io::Result<MailServer> {
+        MailServer::start(listener, self.0.clone())
+    }
+
+    /// The mails kept, oldest first.
+    pub fn mails(&self) -> Vec<Arc<ReceivedMail>> {
+        self.0.mailbox.mails()
+    }
+
+    /// Sets what goes wrong with mail.
+    pub fn set_mail_faults(&self, faults: MailFaults) {
+        self.0.mailbox.set_faults(faults);
+    }
+
+    /// Forgets messages, mails, counters, limits, waiting webhooks and what was set at run time except the receiver.
     pub fn reset(&self) {
         self.0.reset();
     }
@@ -293,6 +316,10 @@ fn router(state: Arc<State>) -> Router {
         .route("/faults", get(screen::faults))
         .route("/phone/{number}", get(screen::phone).post(screen::answer))
         .route("/phone/{number}/chat", get(screen::chat))
+        .route("/mail", get(mail_screen::index))
+        .route("/mail/{number}", get(mail_screen::mail))
+        .route("/mail/{number}/html", get(mail_screen::html))
+        .route("/mail/{number}/source", get(mail_screen::source))
         .route("/healthz", get(|| async { "ok\n" }))
         .nest("/_simulator", control::router())
         .route("/{version}/{id}", get(template_api::get_object).post(template_api::edit))

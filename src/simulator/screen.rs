@@ -55,10 +55,11 @@ pub async fn index(Shared(state): Shared<Arc<State>>) -> Response {
     }
     let body = format!(
         "<main class=\"list\"><header><h1>WhatsApp simulator</h1>\
-         <p>{accepted} messages accepted · {known} phones · {waiting} webhooks waiting · <a href=\"/faults\">faults</a></p></header>\
+         <p>{accepted} messages accepted · {known} phones · {waiting} webhooks waiting · <a href=\"/mail\">{mails} mails</a> · <a href=\"/faults\">faults</a></p></header>\
          <ul>{rows}</ul></main>",
         accepted = state.accepted.load(Ordering::Relaxed),
         waiting = state.webhooks.waiting(),
+        mails = state.mailbox.mails().len(),
     );
     page("WhatsApp simulator", true, &body)
 }
@@ -153,11 +154,11 @@ fn ticks(message: &Message) -> &'static str {
     }
 }
 
-fn clock(at: chrono::DateTime<chrono::Utc>) -> String {
+pub(super) fn clock(at: chrono::DateTime<chrono::Utc>) -> String {
     at.with_timezone(&chrono::Local).format("%H:%M").to_string()
 }
 
-fn page(title: &str, refreshes: bool, body: &str) -> Response {
+pub(super) fn page(title: &str, refreshes: bool, body: &str) -> Response {
     let refresh =
         if refreshes { format!("<meta http-equiv=\"refresh\" content=\"{REFRESH_S}\">") } else { String::new() };
     let html = format!(
@@ -168,13 +169,13 @@ fn page(title: &str, refreshes: bool, body: &str) -> Response {
     ([(header::CONTENT_SECURITY_POLICY, POLICY), (header::CACHE_CONTROL, "no-store")], Html(html)).into_response()
 }
 
-fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+pub(super) fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     // Writing to a String cannot fail.
     let _ = text.write_fmt(arguments);
 }
 
 /// Text as HTML, safe in elements and in quoted attributes.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -13,6 +13,7 @@ use url::Url;
 
 use super::fault::Effect;
 use super::graph::GraphError;
+use super::mailbox::Mailbox;
 use super::pace::{Limit, Pace};
 use super::phone::{Bubble, Phones};
 use super::template::{Catalogue, Found, Template, TemplateState};
@@ -41,6 +42,8 @@ pub struct State {
     pub accepted: AtomicU64,
     /// The way to the receiver.
     pub webhooks: Arc<Webhooks>,
+    /// What arrived by mail.
+    pub mailbox: Mailbox,
     expired: Mutex<HashSet<String>>,
     outage: Mutex<Option<Effect>>,
     senders: RwLock<HashMap<String, Arc<Sender>>>,
@@ -63,6 +66,7 @@ impl State {
             requests: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
             webhooks: Arc::new(webhooks),
+            mailbox: Mailbox::default(),
             expired: Mutex::default(),
             outage: Mutex::default(),
             senders: RwLock::new(senders.collect()),
@@ -230,9 +234,10 @@ impl State {
         }
     }
 
-    /// Forgets messages, counters, limits, waiting webhooks and what was set at run time except the receiver.
+    /// Forgets messages, mails, counters, limits, waiting webhooks and what was set at run time except the receiver.
     pub fn reset(&self) {
         self.webhooks.clear();
+        self.mailbox.clear();
         self.webhooks.set_paused(false);
         self.phones().clear();
         self.expired().clear();

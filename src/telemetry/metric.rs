@@ -47,6 +47,12 @@ pub const WEBHOOK_BODIES: &str = "kmsnotif_webhook_bodies_total";
 pub const WEBHOOK_BODY_SIZE: &str = "kmsnotif_webhook_body_bytes";
 /// Counter, label `status`: status events applied to notifications.
 pub const STATUS_EVENTS_APPLIED: &str = "kmsnotif_status_events_applied_total";
+/// Gauge, label `status` (`waiting` or `failed`): mails in the outbox.
+pub const MAILS: &str = "kmsnotif_mails";
+/// Gauge: age of the oldest mail that waits, in seconds.
+pub const MAIL_OLDEST_WAIT: &str = "kmsnotif_mail_oldest_wait_seconds";
+/// Counter, label `outcome`: attempts to send a mail.
+pub const MAIL_ATTEMPTS: &str = "kmsnotif_mail_attempts_total";
 
 /// From a stub on the same machine (half a millisecond) to WhatsApp's read time-out and beyond.
 const SECONDS: [f64; 15] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0];
@@ -118,6 +124,9 @@ fn describe() {
     describe_counter!(WEBHOOK_BODIES, Unit::Count, "Webhook bodies received, by source and outcome.");
     describe_histogram!(WEBHOOK_BODY_SIZE, Unit::Bytes, "Size of webhook bodies.");
     describe_counter!(STATUS_EVENTS_APPLIED, Unit::Count, "Status events applied to notifications, by status.");
+    describe_gauge!(MAILS, Unit::Count, "Mails in the outbox, by status.");
+    describe_gauge!(MAIL_OLDEST_WAIT, Unit::Seconds, "Age of the oldest mail that waits.");
+    describe_counter!(MAIL_ATTEMPTS, Unit::Count, "Attempts to send a mail, by outcome.");
 }
 
 /// Serves `/metrics` and `/healthz` for a process that is no web, until `shutdown` ends.

@@ -14,6 +14,7 @@ mod delivery; // from XADD to read
 mod fairness; // one tenant's load is not another's delay
 mod fault; // what WhatsApp may answer
 mod load; // much at once, and SIGTERM in the middle of it
+mod mail; // from the outbox to the mailbox, each once
 mod outage; // Redis and Postgres killed, stalled, emptied
 mod refusal; // not_sent, and why
 mod resend; // what was not sent goes out once more, and once

@@ -26,11 +26,16 @@ const TAIL_BYTES: u64 = 2_000;
 /// Ports that neither Linux nor macOS gives to outgoing connections.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
+/// The variables that the demo sets for its processes.
+const VARIABLES: [&str; 7] =
+    ["PORT", "PUBLIC_URL", "WHATSAPP_API_URL", "SMTP_URL", "MAIL_FROM", "ATTEMPTS_MAX", "WHATSAPP_READ_TIMEOUT"];
+
 /// Where each process listens.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ports {
     pub(super) web: u16,
     pub(super) simulator: u16,
+    smtp: u16,
     worker: u16,
     scheduler: u16,
 }
@@ -51,17 +56,20 @@ impl Ports {
         Ok(Self {
             web: choose(Some(8000))?,
             simulator: choose(Some(8001))?,
+            smtp: choose(Some(8025))?,
             worker: choose(None)?,
             scheduler: choose(None)?,
         })
     }
 
-    /// The variables that the demo sets for its processes, whatever the environment says.
+    /// What the demo sets for its processes, whatever the environment says.
     pub(super) fn variable(self, name: &str) -> Option<String> {
         match name {
             "PORT" => Some(self.web.to_string()),
             "PUBLIC_URL" => Some(format!("http://127.0.0.1:{}", self.web)),
             "WHATSAPP_API_URL" => Some(format!("http://127.0.0.1:{}", self.simulator)),
+            "SMTP_URL" => Some(format!("smtp://127.0.0.1:{}", self.smtp)),
+            "MAIL_FROM" => Some("KMSNotif <kmsnotif@demo.example>".to_owned()),
             // The samples expect these.
             "ATTEMPTS_MAX" => Some("8".to_owned()),
             "WHATSAPP_READ_TIMEOUT" => Some("15s".to_owned()),
@@ -156,14 +164,14 @@ pub(super) struct Processes(Vec<Process>);
 impl Processes {
     /// Starts simulator, web, worker and scheduler.
     pub(super) fn start(logs: &Path, ports: Ports) -> anyhow::Result<Self> {
-        let variables =
-            ["PORT", "PUBLIC_URL", "WHATSAPP_API_URL", "ATTEMPTS_MAX", "WHATSAPP_READ_TIMEOUT"].map(|name| {
-                let value = ports.variable(name).expect("the demo sets each of these");
-                (name, value)
-            });
+        let variables = VARIABLES.map(|name| {
+            let value = ports.variable(name).expect("the demo sets each of these");
+            (name, value)
+        });
         let metrics = |port: u16| ["--metrics-addr".to_owned(), local(port).to_string()];
         let mut simulator = vec![
             format!("--port={}", ports.simulator),
+            format!("--smtp-port={}", ports.smtp),
             format!("--webhook-url=http://127.0.0.1:{}/webhooks/whatsapp", ports.web),
             // Samples of one patient follow each other closely.
             "--no-pair-limit".to_owned(),

@@ -77,6 +77,7 @@ impl Screen {
     pub(super) fn addresses(&self, ports: Ports) {
         let [web, phones] = [ports.web, ports.simulator].map(|port| format!("http://127.0.0.1:{port}"));
         self.line(&format!("  phones   {}", self.paint(Colour::Blue, &format!("{phones}/"))));
+        self.line(&format!("  mailbox  {}", self.paint(Colour::Blue, &format!("{phones}/mail"))));
         self.line(&format!(
             "  web      {}   also /readyz, /metrics",
             self.paint(Colour::Blue, &format!("{web}/healthz"))

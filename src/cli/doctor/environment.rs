@@ -62,8 +62,14 @@ fn read_all(lookup: &Lookup) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Tokens and log-ins travel to these addresses: only on this machine without TLS.
+/// Tokens, log-ins and passwords travel to these addresses: only on this machine without TLS.
 fn insecure(name: &str, value: Option<&str>) -> Option<Finding> {
+    if name == "SMTP_URL" {
+        let alone = |name: &str| if name == "SMTP_URL" { value.map(str::to_owned) } else { sample(name) };
+        let gives_away = MailConfig::from_env(&alone).is_ok_and(|config| config.server.gives_password_away());
+        let detail = "its password may travel without TLS";
+        return gives_away.then(|| Finding::warn(name, detail, "write smtps://… or smtp://…?tls=required"));
+    }
     let address = value.filter(|_| matches!(name, "PUBLIC_URL" | "WHATSAPP_API_URL"))?;
     let url = url::Url::parse(address.trim()).ok()?;
     let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));

@@ -9,6 +9,7 @@ use sqlx::PgPool;
 use super::*;
 use crate::config::VARIABLES;
 use crate::credit::price::PriceBook;
+use crate::mail::store::Depth;
 use crate::queue::{Server, Stats};
 use crate::tenant::tests::add;
 
@@ -24,6 +25,7 @@ fn every_variable_is_judged_alone() {
         ("REDIS_URL", "hunter2"),
         ("PORT", "http"),
         ("PUBLIC_URL", "http://notif.example.com"),
+        ("SMTP_URL", "smtp://u:hunter2@mail.example"),
     ]);
     let findings = environment::check(&|name: &str| env.get(name).map(|value| (*value).to_owned()));
     assert_eq!(findings.len(), VARIABLES.len());
@@ -32,7 +34,7 @@ fn every_variable_is_judged_alone() {
     for name in ["REDIS_URL", "PORT", "KMSNOTIF_SECRET_KEYS"] {
         assert_eq!(state(name), State::Fail, "{name}");
     }
-    for name in ["PUBLIC_URL", "SMTP_URL", "WHATSAPP_APP_SECRET"] {
+    for name in ["PUBLIC_URL", "SMTP_URL", "MAIL_FROM", "WHATSAPP_APP_SECRET"] {
         assert_eq!(state(name), State::Warn, "{name}");
     }
     assert!(!serde_json::to_string(&findings).unwrap().contains("hunter2"));
@@ -90,6 +92,31 @@ fn jobs_without_workers_fail() {
         ("rejected jobs", State::Warn),
     ];
     assert_eq!(bad(&redis::judge_jobs(&stats, false)), expected);
+}
+
+#[test]
+fn mails_that_lie_are_told() {
+    let depth = |waiting, failed, oldest_wait_s| Depth { waiting, failed, oldest_wait_s };
+    assert_eq!(mail::judge(depth(3, 0, 20.0)).state, State::Ok);
+    assert_eq!(mail::judge(depth(3, 0, 3_600.0)).state, State::Warn);
+    assert_eq!(mail::judge(depth(0, 1, 0.0)).state, State::Warn);
+}
+
+#[tokio::test]
+async fn a_mail_server_that_is_away_fails() {
+    assert!(mail::server(&|_: &str| None).await.is_none(), "told by the environment already");
+    let port = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let lookup = |name: &str| match name {
+        "SMTP_URL" => Some(format!("smtp://u:hunter2@127.0.0.1:{port}")),
+        "MAIL_FROM" => Some("a@b.example".to_owned()),
+        _ => None,
+    };
+    let finding = mail::server(&lookup).await.unwrap();
+    assert_eq!(finding.state, State::Fail);
+    assert!(finding.detail.contains(&port.to_string()) && !finding.detail.contains("hunter2"), "{finding:?}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use sqlx::{PgPool, Postgres, Transaction};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::build::{Builder, configure, keyring};
+use super::build::{Builder, SECRET_KEYS, configure, keyring};
 use super::database::{Database, pool};
 use super::job::Draft;
 use super::namespace::{Namespace, RejectedJob};
@@ -92,15 +92,28 @@ impl TestApp {
     pub fn spawn_worker_to(&self, api_url: &str) -> Process {
         let worker = &self.builder.worker;
         let mut environment = self.environment();
-        let of_workers = [
+        let own = [
             ("WHATSAPP_API_URL", api_url.to_owned()),
             ("WHATSAPP_READ_TIMEOUT", format!("{}ms", self.builder.read_timeout.as_millis())),
             ("WORKER_CONCURRENCY", worker.concurrency.to_string()),
-            ("LEASE", format!("{}ms", worker.lease.as_millis())),
             ("ATTEMPTS_MAX", worker.attempts_max.to_string()),
         ];
-        environment.extend(of_workers.map(|(name, value)| (name.to_owned(), value)));
-        Process::worker(&environment)
+        environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        Process::start("worker", &environment)
+    }
+
+    /// What worker and scheduler need.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        [
+            ("DATABASE_URL", self.database.url.clone()),
+            ("DATABASE_POOL", "6".to_owned()),
+            ("REDIS_URL", self.namespace.url.clone()),
+            ("KMSNOTIF_NAMESPACE", self.namespace.name.clone()),
+            ("KMSNOTIF_SECRET_KEYS", SECRET_KEYS.to_owned()),
+            ("LEASE", format!("{}ms", self.builder.worker.lease.as_millis())),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
     }
 
     /// Starts a worker as a process of its own.

@@ -6,9 +6,10 @@ mod command; // commands as operators run them
 mod database; // a fresh database per test
 mod finish; // the proof that nothing was left over
 mod job; // jobs as producers write them
+mod mailbox; // the outbox of mails, and the mailbox at its other end
 mod namespace; // Redis as producers and consumers of events see it
 mod poll; // until, with a limit
-mod process; // workers that can be killed
+mod process; // workers and schedulers that can be killed
 mod receiver; // takes the simulator's webhooks
 mod server; // servers that can be killed
 

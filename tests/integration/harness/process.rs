@@ -1,22 +1,22 @@
-//! A worker as a process of its own: it can be killed, stopped and told to end.
+//! A worker or scheduler as a process of its own: it can be killed, stopped and told to end.
 
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use super::poll::until_within;
 
-/// A running `kmsnotif …`; killed when dropped.
+/// A running process of ours; killed when dropped.
 #[derive(Debug)]
 pub struct Process(Child);
 
 impl Process {
-    /// Starts a worker with this environment and no other of ours.
-    pub fn worker(environment: &[(String, String)]) -> Self {
-        Self::start(&["worker"], environment)
+    /// Starts a process of the Procfile with this environment and no other of ours.
+    pub fn start(name: &str, environment: &[(String, String)]) -> Self {
+        Self::command(&[name], environment)
     }
 
-    /// Starts a command of the binary under test with this environment.
-    pub fn start(arguments: &[&str], environment: &[(String, String)]) -> Self {
+    /// Starts any command of the binary under test with this environment.
+    pub fn command(arguments: &[&str], environment: &[(String, String)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kmsnotif"));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
         if std::env::var_os("KMSNOTIF_TEST_LOG").is_none() {
@@ -45,7 +45,7 @@ impl Process {
     /// Waits for its end.
     pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
         let child = &mut self.0;
-        until_within(limit, "the worker's end", async || child.try_wait().unwrap()).await
+        until_within(limit, "the process's end", async || child.try_wait().unwrap()).await
     }
 }
 
