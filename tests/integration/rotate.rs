@@ -6,7 +6,7 @@ use kmsnotif::secret::{Keyring, Secret, SecretKeys};
 use kmsnotif::tenant::{self, TenantId};
 use uuid::Uuid;
 
-use crate::harness::{SECRET_KEYS, TestApp, keyring, outcomes, phone, registration, until};
+use crate::harness::{Process, SECRET_KEYS, TestApp, keyring, outcomes, phone, registration, until};
 
 const NEW: &str = "new:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
 const ROTATE: [&str; 4] = ["secret", "rotate", "--yes", "--json"];
@@ -92,7 +92,7 @@ async fn workers_with_the_new_key_alone_send_and_hash_as_before() {
     let mut environment = app.environment();
     environment.push(("KMSNOTIF_SECRET_KEYS".to_owned(), NEW.to_owned()));
     environment.push(("WHATSAPP_API_URL".to_owned(), app.simulator.url().to_string()));
-    let worker = crate::harness::Process::worker(&environment);
+    let worker = Process::start("worker", &environment);
     app.enqueue(&registration("AFTER")).await;
     app.wait_for("AFTER", "read").await;
     let hashes: i64 = sqlx::query_scalar("select count(distinct recipient_hash) from notification")
