@@ -183,7 +183,8 @@ fn late_events_of_the_attempt_before_do_not_end_a_resend_but_an_arrival_does() {
     for status in [Reported::Failed, Reported::Sent] {
         assert!(reported(waiting.clone(), &report(status), now()).is_none(), "{status:?}");
     }
-    assert!(answered(waiting.clone(), 1, &accepted(), now(), LIMITS).is_none(), "a late answer changes nothing");
+    let late = answered(waiting.clone(), 1, &accepted(), now(), LIMITS).expect("it completes its attempt");
+    assert_eq!((late.record, late.movement), (waiting.clone(), None), "a late answer changes nothing else");
     let arrived = reported(waiting, &report(Reported::Delivered), now()).unwrap();
     assert_eq!((arrived.record.status, arrived.movement, arrived.record.due_at), (Status::Delivered, None, None));
 }

@@ -143,7 +143,6 @@ impl World {
                         self.commit(of, change)?;
                         if matches!(happening, Happening::Resend) {
                             // What ended before is over: nothing of it is held or spent, and a new reservation begins.
-                            self.check()?;
                             let movements = &mut self.notifications[of].1;
                             prop_assert!(!matches!(movements.as_slice(), [Movement::Reserve] | [.., Movement::Post]));
                             movements.clear();
