@@ -20,6 +20,8 @@ mod fault;
 mod field;
 mod head;
 mod seal;
+#[cfg(test)]
+mod sealing_test;
 mod source;
 pub mod store;
 #[cfg(test)]
@@ -32,7 +34,7 @@ pub use action::Action;
 pub use fault::{Fault, Wrong};
 pub use field::Fields;
 pub use head::{Head, HeadError, KeptHead, Signer, Trust};
-pub use seal::{catch_up, keep_sealing};
+pub use seal::{catch_up, count_unsealed, keep_sealing};
 pub use source::Source;
 pub use store::record;
 pub use verify::{Summary, verify, verify_heads};

@@ -17,7 +17,7 @@ use crate::telemetry::metric::{AUDIT_SEALED_AT, AUDIT_UNSEALED};
 
 /// Rows of one slice at most: what one transaction reads, and what a seal may name.
 const SLICE_ROWS: usize = 20_000;
-/// Transactions that the first query of a pass looks at; halved and doubled by what it finds.
+/// Transactions that the first query of a pass looks at; halved and doubled by what is found.
 const SPAN: i64 = 20_000;
 /// After so many transactions without a row, an empty slice says that they were looked at.
 const EMPTY_SPAN: i64 = 1_000_000;
@@ -77,16 +77,16 @@ pub async fn catch_up(pool: &PgPool) -> Result<u64, sqlx::Error> {
 async fn observe(pool: &PgPool, source: Source) {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     metrics::gauge!(AUDIT_SEALED_AT, "source" => source.as_str()).set(now.as_secs_f64());
-    if let Ok(count) = unsealed(pool, source).await {
+    if let Ok(count) = count_unsealed(pool, source, 0.0).await {
         metrics::gauge!(AUDIT_UNSEALED, "source" => source.as_str()).set(count as f64);
     }
 }
 
-/// Counts the rows that no slice has yet, up to a million.
-pub(super) async fn unsealed(pool: &PgPool, source: Source) -> Result<i64, sqlx::Error> {
+/// Counts the rows that no slice has yet though they are so many seconds old, up to a million.
+pub async fn count_unsealed(pool: &PgPool, source: Source, seconds: f64) -> Result<i64, sqlx::Error> {
     let progress = store::get_progress(pool, source).await?;
     let xid = progress.last.map_or(-1, |slice| slice.to.xid);
-    store::count_behind(pool, source, xid, None, UNSEALED_MAX).await
+    store::count_behind(pool, source, xid, None, seconds, UNSEALED_MAX).await
 }
 
 async fn sign(pool: &PgPool, keyring: &Keyring) {
@@ -121,9 +121,9 @@ pub(super) async fn pass(pool: &PgPool, source: Source, slice_rows: usize) -> Re
     let (mut sealed, mut span) = (0, SPAN);
     loop {
         match next_slice(pool, source, slice_rows, &mut span).await? {
-            Step::Full => sealed += slice_rows as u64,
+            Step::More(rows) => sealed += rows,
             // What was committed meanwhile is left to the next pass, or the slices would become ever smaller.
-            Step::Last(rows) => return Ok(Pass::Done(sealed + rows as u64)),
+            Step::Last(rows) => return Ok(Pass::Done(sealed + rows)),
             Step::Busy => return Ok(Pass::Busy),
             Step::Restored => return Ok(Pass::Restored),
         }
@@ -131,8 +131,8 @@ pub(super) async fn pass(pool: &PgPool, source: Source, slice_rows: usize) -> Re
 }
 
 enum Step {
-    Full,
-    Last(usize),
+    More(u64),
+    Last(u64),
     Busy,
     Restored,
 }
@@ -154,8 +154,8 @@ async fn next_slice(pool: &PgPool, source: Source, slice_rows: usize, span: &mut
     if rows.is_empty() && to.xid - from.xid < EMPTY_SPAN {
         return Ok(Step::Last(0));
     }
-    let row_count = rows.len();
-    let slice = Slice { number: number + 1, to, row_count: row_count as i32 };
+    let row_count = rows.len() as u64;
+    let slice = Slice { number: number + 1, to, row_count: rows.len() as i32 };
     let tenants = by_tenant(rows);
     let ids: Vec<_> = tenants.iter().map(|rows| rows[0].position.tenant).collect();
     let links = store::list_links(&mut tx, source, &ids).await?;
@@ -163,10 +163,10 @@ async fn next_slice(pool: &PgPool, source: Source, slice_rows: usize, span: &mut
     let seals: Vec<Seal> = tenants.iter().zip(links).map(seal).collect();
     store::insert_slice(&mut tx, source, &slice, &seals).await?;
     tx.commit().await?;
-    Ok(if row_count == slice_rows { Step::Full } else { Step::Last(row_count) })
+    Ok(if to == Position::end_of(progress.xmin - 1) { Step::Last(row_count) } else { Step::More(row_count) })
 }
 
-/// Lists the next rows in order, `most` of them or all below `xmin`, and says where they end.
+/// Lists the next rows in order, at most `most`, and says where they end.
 async fn list_rows(
     tx: &mut PgConnection,
     source: Source,
@@ -175,22 +175,46 @@ async fn list_rows(
     most: usize,
     span: &mut i64,
 ) -> Result<(Vec<Row>, Position), sqlx::Error> {
-    let mut rows = Vec::new();
     if from.next_xid() == from.xid {
-        // In the middle of a transaction, which may be a huge one.
-        rows = store::list_next_within(&mut *tx, source, from, most as i64).await?;
+        let found = list_rows_within(tx, source, from, most).await?;
+        if !found.0.is_empty() {
+            return Ok(found);
+        }
         from = Position::end_of(from.xid);
     }
-    while rows.len() < most && from.xid < xmin - 1 {
-        let end = (xmin - 1).min(from.xid.saturating_add(*span));
-        let wanted = most - rows.len();
-        let more = store::list_next(&mut *tx, source, from, end, wanted as i64).await?;
-        // The database sorts what a query finds: it should find about as much as is taken.
-        *span = if more.len() == wanted { (*span / 2).max(1) } else { span.saturating_mul(2) };
-        rows.extend(more);
-        from = Position::end_of(end);
+    while from.xid < xmin - 1 {
+        let (first, last) = (from.xid + 1, (xmin - 1).min(from.xid.saturating_add(*span)));
+        let mut rows = store::list_run(&mut *tx, source, (first, last), most as i64 + 1).await?;
+        if rows.len() > most && first == last {
+            // One transaction that is more than a slice: it is cut in the order of its key.
+            return list_rows_within(tx, source, Position::start_of(first), most).await;
+        }
+        if rows.len() > most {
+            *span = ((last - first + 1) / 2).max(1);
+            continue;
+        }
+        if rows.len() < most / 2 {
+            *span = span.saturating_mul(2);
+        }
+        from = Position::end_of(last);
+        if !rows.is_empty() {
+            rows.sort_unstable_by_key(|row| row.position);
+            return Ok((rows, from));
+        }
     }
-    let to = rows.last().filter(|_| rows.len() == most).map_or(from, |row| row.position);
+    Ok((Vec::new(), from))
+}
+
+/// Lists the next rows of the transaction in whose middle a position stands.
+async fn list_rows_within(
+    tx: &mut PgConnection,
+    source: Source,
+    from: Position,
+    most: usize,
+) -> Result<(Vec<Row>, Position), sqlx::Error> {
+    let rows = store::list_next_within(tx, source, from, most as i64).await?;
+    let full = rows.last().filter(|_| rows.len() == most);
+    let to = full.map_or(Position::end_of(from.xid), |row| row.position);
     Ok((rows, to))
 }
 

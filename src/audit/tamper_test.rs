@@ -1,11 +1,10 @@
 //! Whoever may pass the triggers (a superuser) changes what is sealed: each change is found, and the row is named.
 
-use futures::future::join_all;
 use serde_json::json;
 use sqlx::{PgPool, Row as _};
 use uuid::Uuid;
 
-use super::seal::{Pass, pass, unsealed};
+use super::seal::{count_unsealed, pass};
 use super::{Act, Action, Fault, KeptHead, Signer, Source, Trust, Wrong, head, record, verify, verify_heads};
 use crate::credit::ledger::store as ledger;
 use crate::secret::Keyring;
@@ -13,16 +12,16 @@ use crate::tenant::tests::{add, keyring};
 use crate::tenant::{Tenant, TenantId};
 
 /// So few rows in a slice that a handful of acts makes several.
-const SLICE_ROWS: usize = 3;
+pub(super) const SLICE_ROWS: usize = 3;
 
-async fn act(pool: &PgPool, tenant: Option<TenantId>, subject: &str) {
+pub(super) async fn act(pool: &PgPool, tenant: Option<TenantId>, subject: &str) {
     let subject = subject.to_owned();
     let after = Some(json!({"jobs": 1}));
     let act = Act { tenant_id: tenant, actor: "cli:root", action: Action::QueuePurge, subject, before: None, after };
     record(&mut pool.acquire().await.unwrap(), &act).await.unwrap();
 }
 
-async fn log(pool: &PgPool, events: &str) {
+pub(super) async fn log(pool: &PgPool, events: &str) {
     sqlx::query("insert into event_log (event_log_id, events) values ($1, $2)")
         .bind(Uuid::now_v7())
         .bind(events)
@@ -32,11 +31,11 @@ async fn log(pool: &PgPool, events: &str) {
 }
 
 /// Seals everything; transactions of other tests in the same cluster may hold it up for a moment.
-async fn seal(pool: &PgPool) {
+pub(super) async fn seal(pool: &PgPool) {
     for source in Source::ALL {
         loop {
             pass(pool, source, SLICE_ROWS).await.unwrap();
-            if unsealed(pool, source).await.unwrap() == 0 {
+            if count_unsealed(pool, source, 0.0).await.unwrap() == 0 {
                 break;
             }
             tokio::task::yield_now().await;
@@ -44,7 +43,7 @@ async fn seal(pool: &PgPool) {
     }
 }
 
-async fn faults(pool: &PgPool) -> Vec<Fault> {
+pub(super) async fn faults(pool: &PgPool) -> Vec<Fault> {
     let mut faults = Vec::new();
     for source in Source::ALL {
         verify(pool, source, None, |fault| faults.push(fault), |_| ()).await.unwrap();
@@ -59,7 +58,7 @@ async fn head_faults(pool: &PgPool, trust: &Trust) -> Vec<Fault> {
 }
 
 /// Runs statements as a superuser who passes the triggers.
-async fn tamper(pool: &PgPool, sql: &str) {
+pub(super) async fn tamper(pool: &PgPool, sql: &str) {
     let mut tx = pool.begin_with("begin; set local session_replication_role = replica").await.unwrap();
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
@@ -80,7 +79,7 @@ async fn restore(pool: &PgPool) {
     }
 }
 
-async fn id(pool: &PgPool, sql: &str) -> Uuid {
+pub(super) async fn id(pool: &PgPool, sql: &str) -> Uuid {
     sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).fetch_one(pool).await.unwrap().get(0)
 }
 
@@ -93,7 +92,7 @@ async fn sign(pool: &PgPool, keys: &Keyring) -> Trust {
 }
 
 /// Two tenants, the service, and some of everything, sealed and signed.
-async fn some(pool: &PgPool) -> (Tenant, Tenant, Trust) {
+pub(super) async fn some(pool: &PgPool) -> (Tenant, Tenant, Trust) {
     let (one, other) = (add(pool, "a").await, add(pool, "b").await);
     for round in 0..4 {
         act(pool, Some(one.id), &format!("a{round}")).await;
@@ -317,110 +316,4 @@ async fn heads_follow_one_another_and_are_made_once_a_day(pool: PgPool) {
     tamper(&pool, "delete from audit_head where number = 1").await;
     let found = head_faults(&pool, &Trust::default()).await;
     assert_eq!(found[0], Fault::head(Wrong::HeadMissing, 1));
-}
-
-#[sqlx::test]
-async fn what_commits_late_is_sealed_late_and_never_skipped(pool: PgPool) {
-    let tenant = add(&pool, "a").await.id;
-    let mut late = pool.begin().await.unwrap();
-    let subject = "late".to_owned();
-    let after = None;
-    let act_late =
-        Act { tenant_id: Some(tenant), actor: "cli:root", action: Action::QueuePurge, subject, before: None, after };
-    record(&mut late, &act_late).await.unwrap();
-    // Later transactions commit before it.
-    act(&pool, Some(tenant), "early").await;
-    pass(&pool, Source::Act, SLICE_ROWS).await.unwrap();
-    let waiting = unsealed(&pool, Source::Act).await.unwrap();
-    assert!(waiting >= 1, "what began after it waits for it");
-    late.commit().await.unwrap();
-    seal(&pool).await;
-    assert_eq!(faults(&pool).await, []);
-    let acts = verify(&pool, Source::Act, None, |_| (), |_| ()).await.unwrap();
-    assert_eq!((acts.rows, acts.unsealed), (3, 0));
-}
-
-#[sqlx::test]
-async fn many_sealers_and_writers_at_once_make_one_chain(pool: PgPool) {
-    let tenant = add(&pool, "a").await.id;
-    let workers = join_all((0..8).map(|worker| {
-        let pool = pool.clone();
-        tokio::spawn(async move {
-            for round in 0..10 {
-                act(&pool, Some(tenant), &format!("{worker}-{round}")).await;
-                for source in Source::ALL {
-                    pass(&pool, source, SLICE_ROWS).await.unwrap();
-                }
-            }
-        })
-    }));
-    for worker in workers.await {
-        worker.unwrap();
-    }
-    seal(&pool).await;
-    assert_eq!(faults(&pool).await, []);
-    let acts = verify(&pool, Source::Act, None, |_| (), |_| ()).await.unwrap();
-    assert_eq!((acts.chains, acts.rows), (1, 81));
-}
-
-#[sqlx::test]
-async fn entries_from_before_the_audit_are_sealed_in_the_order_of_their_key(pool: PgPool) {
-    let (one, other) = (add(&pool, "a").await.id, add(&pool, "b").await.id);
-    for amount in 1..=5 {
-        for tenant in [one, other] {
-            ledger::adjust(&pool, tenant, amount.into(), "before", "test").await.unwrap();
-        }
-    }
-    tamper(&pool, "update ledger_entry set xid = 0").await;
-    ledger::adjust(&pool, one, 9.into(), "after", "test").await.unwrap();
-    seal(&pool).await;
-    assert_eq!(faults(&pool).await, []);
-    let summary = verify(&pool, Source::Ledger, None, |_| (), |_| ()).await.unwrap();
-    assert_eq!((summary.chains, summary.rows, summary.unsealed), (2, 11, 0));
-    let row = id(&pool, "select ledger_entry_id from ledger_entry where amount = 4 limit 1").await;
-    tamper(&pool, &format!("update ledger_entry set amount = 400 where ledger_entry_id = '{row}'")).await;
-    let found = faults(&pool).await;
-    assert_eq!((found[0].wrong, found[0].row, found.len()), (Wrong::Changed, Some(row), 1), "{found:?}");
-}
-
-#[sqlx::test]
-async fn a_month_is_dropped_with_an_act_or_missed(pool: PgPool) {
-    log(&pool, "{\"seq\":1}").await;
-    let month: String =
-        sqlx::query_scalar("select tableoid::regclass::text from event_log").fetch_one(&pool).await.unwrap();
-    seal(&pool).await;
-    tamper(&pool, &format!("drop table {month}")).await;
-    assert_eq!(faults(&pool).await[0].wrong, Wrong::Removed);
-    let act = Act {
-        tenant_id: None,
-        actor: "cli:root",
-        action: Action::MonthDrop,
-        subject: month,
-        before: None,
-        after: None,
-    };
-    record(&mut pool.acquire().await.unwrap(), &act).await.unwrap();
-    assert_eq!(faults(&pool).await, []);
-    assert_eq!(verify(&pool, Source::Delivery, None, |_| (), |_| ()).await.unwrap().dropped, 1);
-}
-
-#[sqlx::test]
-async fn a_dump_restored_elsewhere_is_noticed_and_goes_on_after_a_rebase(pool: PgPool) {
-    let (one, _, _) = some(&pool).await;
-    assert!(!super::is_restored(&pool).await.unwrap());
-    assert_eq!(super::rebase(&pool, "test").await.unwrap(), None, "nothing to do");
-    // A cluster whose transactions count from lower numbers.
-    let younger =
-        "create or replace function audit_shift() returns bigint language sql stable as 'select -100000000::bigint'";
-    tamper(&pool, younger).await;
-    assert!(super::is_restored(&pool).await.unwrap());
-    assert_eq!(pass(&pool, Source::Act, SLICE_ROWS).await.unwrap(), Pass::Restored);
-    assert!(super::rebase(&pool, "test").await.unwrap().is_some());
-    assert!(!super::is_restored(&pool).await.unwrap());
-    act(&pool, Some(one.id), "after").await;
-    ledger::adjust(&pool, one.id, 1.into(), "after", "test").await.unwrap();
-    seal(&pool).await;
-    assert_eq!(faults(&pool).await, []);
-    let acts = verify(&pool, Source::Act, None, |_| (), |_| ()).await.unwrap();
-    assert_eq!((acts.rows, acts.unsealed), (21, 0), "the rebase is an act too");
 }

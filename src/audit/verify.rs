@@ -72,7 +72,7 @@ pub async fn verify(
     if let Some((tenant, number)) = store::find_stray(pool, source, tenant).await? {
         tell(Fault::seal(source, tenant, Wrong::SealStray, number));
     }
-    let unsealed = store::count_behind(pool, source, from.xid, tenant, UNSEALED_MAX).await?;
+    let unsealed = store::count_behind(pool, source, from.xid, tenant, 0.0, UNSEALED_MAX).await?;
     Ok(Summary { source, chains: chains.len(), seals, rows, dropped: chains.dropped, unsealed })
 }
 

@@ -14,23 +14,22 @@ use crate::audit::source::Source;
 
 /// The queries of one source; all but the last give tenant, id and transaction first, then what else is digested.
 struct Sql {
-    /// The next rows behind a position, up to a transaction, in order.
-    next: &'static str,
+    /// The rows of a run of transactions, in any order: sorting them costs the database more than us.
+    run: &'static str,
     /// The next rows of one transaction, in order: by the table's key, however many there are.
     next_within: &'static str,
     /// All rows between two positions, in any order; of one tenant, if one is given.
     between: &'static str,
-    /// How many rows are behind a transaction, counted up to a limit; of one tenant, if one is given.
+    /// How many rows of some age are behind a transaction, counted up to a limit; of one tenant, if one is given.
     count: &'static str,
 }
 
 macro_rules! sql {
     ($table:literal, $tenant:literal, $id:literal, $columns:literal) => {
         Sql {
-            next: concat!(
+            run: concat!(
                 sql!(@select $table, $tenant, $id, $columns),
-                " where xid between $1 and $2 and (xid, ", $tenant, ", ", $id, ") > ($3, $4, $5) ",
-                "order by xid, ", $tenant, ", ", $id, " limit $6"
+                " where xid between $1 and $2 limit $3"
             ),
             next_within: concat!(
                 sql!(@select $table, $tenant, $id, $columns),
@@ -47,7 +46,8 @@ macro_rules! sql {
             ),
             count: concat!(
                 "select count(*) from (select from ", $table, " where xid > $1 ",
-                "and ($2::uuid is null or ", $tenant, " = $2) limit $3) as behind"
+                "and ($2::uuid is null or ", $tenant, " = $2) ",
+                "and created_at <= now() - make_interval(secs => $3) limit $4) as behind"
             ),
         }
     };
@@ -80,21 +80,17 @@ fn sql_of(source: Source) -> &'static Sql {
     }
 }
 
-/// Lists the next rows behind a position, up to a transaction, in order.
-pub(in crate::audit) async fn list_next(
+/// Lists the rows of a run of transactions, in any order; no more than `most`.
+pub(in crate::audit) async fn list_run(
     executor: impl PgExecutor<'_>,
     source: Source,
-    after: Position,
-    to_xid: i64,
+    (first, last): (i64, i64),
     most: i64,
 ) -> Result<Vec<Row>, sqlx::Error> {
-    sqlx::query(sql_of(source).next)
+    sqlx::query(sql_of(source).run)
         .persistent(false)
-        .bind(after.next_xid())
-        .bind(to_xid)
-        .bind(after.xid)
-        .bind(after.tenant)
-        .bind(after.id)
+        .bind(first)
+        .bind(last)
         .bind(most)
         .fetch(executor)
         .and_then(|row| std::future::ready(read_row(source, &row)))
@@ -150,18 +146,20 @@ pub(in crate::audit) async fn list_between(
         .await
 }
 
-/// Counts the rows behind a transaction, up to `most`.
+/// Counts the rows behind a transaction that are so many seconds old, up to `most`.
 pub(in crate::audit) async fn count_behind(
     executor: impl PgExecutor<'_>,
     source: Source,
     xid: i64,
     tenant: Option<Uuid>,
+    seconds: f64,
     most: i64,
 ) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(sql_of(source).count)
         .persistent(false)
         .bind(xid)
         .bind(tenant)
+        .bind(seconds)
         .bind(most)
         .fetch_one(executor)
         .await
