@@ -14,6 +14,7 @@ mod event;
 mod lifecycle;
 mod process;
 mod record;
+mod refusal;
 mod report;
 pub mod resend;
 mod retry;

@@ -47,6 +47,10 @@ pub const WEBHOOK_BODIES: &str = "kmsnotif_webhook_bodies_total";
 pub const WEBHOOK_BODY_SIZE: &str = "kmsnotif_webhook_body_bytes";
 /// Counter, label `status`: status events applied to notifications.
 pub const STATUS_EVENTS_APPLIED: &str = "kmsnotif_status_events_applied_total";
+/// Counter: notifications refused for lack of credit (a transaction that is run again counts again).
+pub const REFUSALS: &str = "kmsnotif_insufficient_credit_total";
+/// Counter, label `reason` (`insufficient_credit` or `low_balance`): times a tenant was to be told.
+pub const ALERTS: &str = "kmsnotif_alerts_total";
 /// Gauge, label `status` (`waiting` or `failed`): mails in the outbox.
 pub const MAILS: &str = "kmsnotif_mails";
 /// Gauge: age of the oldest mail that waits, in seconds.
@@ -124,6 +128,8 @@ fn describe() {
     describe_counter!(WEBHOOK_BODIES, Unit::Count, "Webhook bodies received, by source and outcome.");
     describe_histogram!(WEBHOOK_BODY_SIZE, Unit::Bytes, "Size of webhook bodies.");
     describe_counter!(STATUS_EVENTS_APPLIED, Unit::Count, "Status events applied to notifications, by status.");
+    describe_counter!(REFUSALS, Unit::Count, "Notifications refused for lack of credit.");
+    describe_counter!(ALERTS, Unit::Count, "Times a tenant was to be told, by reason.");
     describe_gauge!(MAILS, Unit::Count, "Mails in the outbox, by status.");
     describe_gauge!(MAIL_OLDEST_WAIT, Unit::Seconds, "Age of the oldest mail that waits.");
     describe_counter!(MAIL_ATTEMPTS, Unit::Count, "Attempts to send a mail, by outcome.");

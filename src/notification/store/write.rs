@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::credit::ledger::EntryKind;
 use crate::notification::admit::{self, Fresh};
 use crate::notification::record::{Change, Movement, Record};
+use crate::notification::refusal;
 use crate::tenant::TenantId;
 
 /// Collects one column of a batch.
@@ -39,6 +40,7 @@ pub(crate) async fn write(
     let all: Vec<&Change> = fresh.iter().map(|fresh| &fresh.change).chain(changes).collect();
     insert_entries(tx, &all).await?;
     update_accounts(tx, &all).await?;
+    refusal::count(tx, &all, now).await?;
     Ok(all.into_iter().filter_map(|change| admit::told(change, codes, now)).collect())
 }
 
