@@ -1,11 +1,12 @@
 //! The scheduler process: what must happen now and then, whoever does it, and never twice.
 //!
 //! It never sends to a patient. Every duty is safe beside other schedulers: the sweep is decided by the queue in
-//! one atomic step; months are created, and the audit is sealed, under locks of the database; purchases, mails and jobs of the outbox are
-//! claimed by row. Each duty is a loop of its own, so that a slow one (a mail server, a long backlog) holds up no other.
+//! one atomic step; months are created, and the audit is sealed, under locks of the database; purchases, alerts,
+//! mails and jobs of the outbox are claimed by row. Each duty is a loop of its own, so that a slow one (a mail server, a long backlog) holds up no other.
 
 use std::time::Duration;
 
+use chrono::Utc;
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -13,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::audit;
 use crate::config::{MailConfig, RedisConfig, WorkerConfig};
-use crate::credit::purchase;
+use crate::credit::{alert, purchase};
 use crate::mail::{self, Composer, Delivery, Relay};
 use crate::notification::{store, sweep};
 use crate::queue::Queue;
@@ -33,6 +34,8 @@ const OUTBOX_EVERY: Duration = Duration::from_secs(1);
 const PURCHASES_EVERY: Duration = Duration::from_secs(5);
 /// Whoever pays completes within moments; what is PAID for longer was left by a crash.
 const PAID_PATIENCE: Duration = Duration::from_secs(10);
+/// How often tenants are looked for whose credit runs out.
+const ALERTS_EVERY: Duration = Duration::from_secs(30);
 /// How often the outbox of mails is counted.
 const MAILS_COUNTED_EVERY: Duration = Duration::from_secs(15);
 
@@ -71,6 +74,7 @@ impl Scheduler {
         duties.spawn(make_months(pool.clone()));
         duties.spawn(enqueue_own_jobs(pool.clone(), queue()));
         duties.spawn(tend_purchases(pool.clone()));
+        duties.spawn(alert_tenants(pool.clone()));
         duties.spawn(count_mails(pool.clone()));
         // What it was sealing is rolled back when it ends, and is sealed by whoever is next.
         duties.spawn(audit::keep_sealing(pool.clone(), self.keyring));
@@ -144,6 +148,17 @@ async fn tend_purchases(pool: PgPool) {
             Ok(0) => {}
             Ok(expired) => tracing::info!(expired, "purchases expired"),
             Err(error) => tracing::warn!(%error, "purchases could not be expired; the next tick tries again"),
+        }
+    }
+}
+
+/// Tells tenants whose credit runs out.
+async fn alert_tenants(pool: PgPool) {
+    let mut ticks = ticks(ALERTS_EVERY);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = alert::tell(&pool, Utc::now()).await {
+            tracing::warn!(%error, "alerts could not be written; the next tick tries again");
         }
     }
 }

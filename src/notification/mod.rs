@@ -16,6 +16,7 @@ pub(crate) mod lifecycle;
 pub(crate) mod process;
 pub mod reconcile;
 pub(crate) mod record;
+mod refusal;
 mod report;
 pub mod resend;
 mod retry;

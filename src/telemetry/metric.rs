@@ -51,6 +51,10 @@ pub const PAYMENTS_REFUSED: &str = "kmsnotif_payments_refused_total";
 pub const STATUS_EVENTS_APPLIED: &str = "kmsnotif_status_events_applied_total";
 /// Counter: notifications that Meta bills in another category than was charged.
 pub const BILLED_OTHERWISE: &str = "kmsnotif_billed_otherwise_total";
+/// Counter: notifications refused for lack of credit (a transaction that is run again counts again).
+pub const REFUSALS: &str = "kmsnotif_insufficient_credit_total";
+/// Counter, label `reason` (`insufficient_credit` or `low_balance`): times a tenant was to be told.
+pub const ALERTS: &str = "kmsnotif_alerts_total";
 /// Gauge, label `status` (`waiting` or `failed`): mails in the outbox.
 pub const MAILS: &str = "kmsnotif_mails";
 /// Gauge: age of the oldest mail that waits, in seconds.
@@ -135,6 +139,8 @@ fn describe() {
     describe_histogram!(WEBHOOK_BODY_SIZE, Unit::Bytes, "Size of webhook bodies.");
     describe_counter!(STATUS_EVENTS_APPLIED, Unit::Count, "Status events applied to notifications, by status.");
     describe_counter!(BILLED_OTHERWISE, Unit::Count, "Notifications that Meta bills in another category.");
+    describe_counter!(REFUSALS, Unit::Count, "Notifications refused for lack of credit.");
+    describe_counter!(ALERTS, Unit::Count, "Times a tenant was to be told, by reason.");
     describe_gauge!(MAILS, Unit::Count, "Mails in the outbox, by status.");
     describe_gauge!(MAIL_OLDEST_WAIT, Unit::Seconds, "Age of the oldest mail that waits.");
     describe_counter!(MAIL_ATTEMPTS, Unit::Count, "Attempts to send a mail, by outcome.");

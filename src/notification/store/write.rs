@@ -11,6 +11,7 @@ use crate::credit::ledger::EntryKind;
 use crate::notification::admit::{self, Fresh};
 use crate::notification::event;
 use crate::notification::record::{Change, Movement, Record};
+use crate::notification::refusal;
 use crate::tenant::TenantId;
 
 /// Collects one column of a batch.
@@ -42,6 +43,7 @@ pub(crate) async fn write(
     let all: Vec<&Change> = fresh.iter().map(|fresh| &fresh.change).chain(rounds.iter().flatten()).collect();
     insert_entries(tx, &all).await?;
     update_accounts(tx, &all).await?;
+    refusal::count(tx, &all, now).await?;
     Ok(all.into_iter().filter_map(|change| told(change, codes, now)).collect())
 }
 
