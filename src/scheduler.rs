@@ -1,16 +1,18 @@
 //! The scheduler process: what must happen now and then, whoever does it, and never twice.
 //!
 //! It never sends to a patient. Every tick is safe beside other schedulers: the sweep is decided by the queue in
-//! one atomic step, the months are created under a lock of the database.
+//! one atomic step; months are created, and the audit is sealed, under locks of the database.
 
 use std::time::Duration;
 
 use sqlx::PgPool;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::audit;
 use crate::config::{RedisConfig, WorkerConfig};
 use crate::notification::{store, sweep};
 use crate::queue::Queue;
+use crate::secret::Keyring;
 
 /// How often the sweep looks for stranded notifications.
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
@@ -28,6 +30,8 @@ pub struct Scheduler {
     pub redis: RedisConfig,
     /// The lease tells how patient the sweep is.
     pub worker: WorkerConfig,
+    /// Opens the key that signs the heads of the audit.
+    pub keyring: Keyring,
 }
 
 impl Scheduler {
@@ -40,6 +44,8 @@ impl Scheduler {
         for tick in [&mut sweep_tick, &mut partition_tick] {
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
+        // A task of its own: a long backlog must not keep the ticks waiting, nor they it.
+        let sealing = tokio::spawn(audit::keep_sealing(self.pool.clone(), self.keyring));
         tracing::info!(?patience, "scheduler starts");
         tokio::pin!(stop);
         loop {
@@ -57,6 +63,8 @@ impl Scheduler {
                 }
             }
         }
+        // What it was sealing is rolled back, and is sealed by whoever is next.
+        sealing.abort();
         tracing::info!("scheduler ended");
         Ok(())
     }

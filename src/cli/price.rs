@@ -218,7 +218,7 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
         }
         Command::Quote(args) => output.one(&answer_quote(args, pool).await?)?,
         Command::Withdraw(args) => {
-            output.one(&PriceAnswer::from(store::withdraw(pool, args.price_id).await?))?;
+            output.one(&PriceAnswer::from(store::withdraw(pool, args.price_id, &actor()).await?))?;
         }
     }
     Ok(output.finish()?)

@@ -50,6 +50,11 @@ pub const STATUS_EVENTS_APPLIED: &str = "kmsnotif_status_events_applied_total";
 /// Counter: notifications that Meta bills in another category than was charged.
 pub const BILLED_OTHERWISE: &str = "kmsnotif_billed_otherwise_total";
 
+/// Gauge, label `source`: rows that no seal covers yet, counted up to a million.
+pub const AUDIT_UNSEALED: &str = "kmsnotif_audit_unsealed_rows";
+/// Gauge, label `source`: when everything that was final had been sealed, in seconds since 1970.
+pub const AUDIT_SEALED_AT: &str = "kmsnotif_audit_sealed_timestamp_seconds";
+
 /// From a stub on the same machine (half a millisecond) to WhatsApp's read time-out and beyond.
 const SECONDS: [f64; 15] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0];
 const JOBS_PER_BATCH: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
@@ -121,6 +126,8 @@ fn describe() {
     describe_histogram!(WEBHOOK_BODY_SIZE, Unit::Bytes, "Size of webhook bodies.");
     describe_counter!(STATUS_EVENTS_APPLIED, Unit::Count, "Status events applied to notifications, by status.");
     describe_counter!(BILLED_OTHERWISE, Unit::Count, "Notifications that Meta bills in another category.");
+    describe_gauge!(AUDIT_UNSEALED, Unit::Count, "Rows that no seal covers yet, by source.");
+    describe_gauge!(AUDIT_SEALED_AT, Unit::Seconds, "When everything that was final had been sealed, by source.");
 }
 
 /// Serves `/metrics` and `/healthz` for a process that is no web, until `shutdown` ends.

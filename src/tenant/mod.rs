@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::secret::{DecryptError, Keyring, Sealed, Secret};
 
+mod act;
 mod change;
 mod country;
 pub mod currency;

@@ -2,6 +2,7 @@
 //!
 //! A tenant is born with its account, so the two rows are written here in one transaction.
 //! Locks: the account's row, then the tenant's, then the configuration's (whose trigger touches the tenant).
+//! Every change of a person's is recorded in its own transaction; what Meta's answers do (blocked, cleared) is not.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -11,8 +12,10 @@ use rust_decimal::Decimal;
 use sqlx::error::DatabaseError;
 use sqlx::{PgConnection, PgExecutor, PgPool};
 
+use super::act;
 use super::row::read_tenant;
 use super::{ConfigurationChange, CountryCode, Currency, NewTenant, Tenant, TenantChange, TenantError, TenantId};
+use crate::audit;
 use crate::secret::{Keyring, Sealed};
 
 /// Messages a second of a sender for which none is given (Meta's limit of a new number).
@@ -34,7 +37,7 @@ macro_rules! select_tenant {
 }
 
 /// Adds a tenant and its empty account.
-pub async fn insert(pool: &PgPool, new: &NewTenant) -> Result<Tenant, TenantError> {
+pub async fn insert(pool: &PgPool, new: &NewTenant, actor: &str) -> Result<Tenant, TenantError> {
     new.check()?;
     let tenant_id = TenantId::generate();
     let mut tx = pool.begin().await?;
@@ -65,6 +68,7 @@ pub async fn insert(pool: &PgPool, new: &NewTenant) -> Result<Tenant, TenantErro
         write_settings(&mut tx, tenant_id, &new.settings).await?;
     }
     let tenant = get(&mut *tx, &new.code).await?;
+    audit::record(&mut tx, &act::added(&tenant, actor)).await?;
     tx.commit().await?;
     Ok(tenant)
 }
@@ -115,9 +119,15 @@ pub async fn list_changed(executor: impl PgExecutor<'_>, since: DateTime<Utc>) -
 }
 
 /// Changes settings and returns the tenant as it is now.
-pub async fn update(pool: &PgPool, code: &str, change: &TenantChange) -> Result<Tenant, TenantError> {
+pub async fn update(pool: &PgPool, code: &str, change: &TenantChange, actor: &str) -> Result<Tenant, TenantError> {
     change.check()?;
     let mut tx = pool.begin().await?;
+    let id = get(&mut *tx, code).await?.id;
+    if change.currency.is_some() {
+        sqlx::query("select from account where tenant_id = $1 for update").bind(id).execute(&mut *tx).await?;
+    }
+    // Locked, so that what is recorded as it was is what this changes.
+    sqlx::query("select from tenant where tenant_id = $1 for no key update").bind(id).execute(&mut *tx).await?;
     let before = get(&mut *tx, code).await?;
     if let Some(currency) = change.currency
         && currency != before.currency
@@ -126,6 +136,9 @@ pub async fn update(pool: &PgPool, code: &str, change: &TenantChange) -> Result<
     }
     write_settings(&mut tx, before.id, change).await?;
     let tenant = get(&mut *tx, code).await?;
+    if let Some(act) = act::changed(&before, &tenant, actor) {
+        audit::record(&mut tx, &act).await?;
+    }
     tx.commit().await?;
     Ok(tenant)
 }
@@ -229,6 +242,7 @@ pub async fn set_configuration(
     keyring: &Keyring,
     code: &str,
     change: &ConfigurationChange,
+    actor: &str,
 ) -> Result<Tenant, TenantError> {
     change.check()?;
     let mut tx = pool.begin().await?;
@@ -241,9 +255,10 @@ pub async fn set_configuration(
             configuration: change.currency.code(),
         });
     }
-    let token = match (&change.token, tenant.configuration) {
+    let before = tenant.configuration;
+    let token = match (&change.token, &before) {
         (Some(token), _) => keyring.encrypt(token.expose().as_bytes(), tenant.id.0.as_bytes()),
-        (None, Some(before)) => before.token,
+        (None, Some(before)) => before.token.clone(),
         (None, None) => return Err(TenantError::NoToken(code.to_owned())),
     };
     sqlx::query(
@@ -271,6 +286,9 @@ pub async fn set_configuration(
     .execute(&mut *tx)
     .await?;
     let tenant = get(&mut *tx, code).await?;
+    if let Some(act) = act::configured(before.as_ref(), &tenant, actor) {
+        audit::record(&mut tx, &act).await?;
+    }
     tx.commit().await?;
     Ok(tenant)
 }

@@ -123,7 +123,7 @@ async fn seed_tenant(pool: &PgPool, keyring: &Keyring, plan: &Plan) -> anyhow::R
             language: plan.language,
             settings: TenantChange { alert_email: Some(Some(plan.email.to_owned())), ..TenantChange::default() },
         };
-        store::insert(pool, &new).await?;
+        store::insert(pool, &new, &actor()).await?;
     }
     // What was tried since the last run is put right again.
     let change = TenantChange {
@@ -135,7 +135,7 @@ async fn seed_tenant(pool: &PgPool, keyring: &Keyring, plan: &Plan) -> anyhow::R
         kinds_on: Kind::ALL.into_iter().filter(|kind| kind.sends_message()).collect(),
         ..TenantChange::default()
     };
-    store::update(pool, plan.code, &change).await?;
+    store::update(pool, plan.code, &change, &actor()).await?;
     let configuration = ConfigurationChange {
         sender: phone::parse_sender(plan.sender, country)?,
         phone_number_id: plan.phone_number_id.to_owned(),
@@ -146,7 +146,7 @@ async fn seed_tenant(pool: &PgPool, keyring: &Keyring, plan: &Plan) -> anyhow::R
         active: Some(true),
         token: Some(Secret::new(TOKEN)),
     };
-    Ok(store::set_configuration(pool, keyring, plan.code, &configuration).await?)
+    Ok(store::set_configuration(pool, keyring, plan.code, &configuration, &actor()).await?)
 }
 
 /// The price in force today; set where there is none.

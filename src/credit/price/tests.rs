@@ -98,15 +98,15 @@ async fn a_price_set_while_a_notification_is_priced_waits_and_is_refused(pool: P
 #[sqlx::test]
 async fn only_prices_of_the_future_are_withdrawn(pool: PgPool) {
     let present = set(&pool, "2026-01-01").await.unwrap();
-    assert!(matches!(store::withdraw(&pool, present.price.id).await, Err(PriceError::InForce { .. })));
+    assert!(matches!(store::withdraw(&pool, present.price.id, "test").await, Err(PriceError::InForce { .. })));
     let today = today_at_the_earliest(Utc::now());
     let row = set(&pool, &today.to_string()).await.unwrap();
-    assert!(matches!(store::withdraw(&pool, row.price.id).await, Err(PriceError::InForce { .. })));
+    assert!(matches!(store::withdraw(&pool, row.price.id, "test").await, Err(PriceError::InForce { .. })));
     let tomorrow = today.succ_opt().unwrap().to_string();
     let row = set(&pool, &tomorrow).await.unwrap();
-    assert!(store::withdraw(&pool, row.price.id).await.unwrap().withdrawn_at.is_some());
-    assert!(matches!(store::withdraw(&pool, row.price.id).await, Err(PriceError::Withdrawn(_))));
-    assert!(matches!(store::withdraw(&pool, 0).await, Err(PriceError::NotFound(0))));
+    assert!(store::withdraw(&pool, row.price.id, "test").await.unwrap().withdrawn_at.is_some());
+    assert!(matches!(store::withdraw(&pool, row.price.id, "test").await, Err(PriceError::Withdrawn(_))));
+    assert!(matches!(store::withdraw(&pool, 0, "test").await, Err(PriceError::NotFound(0))));
     set(&pool, &tomorrow).await.unwrap();
     let list = async |withdrawn| {
         let filter = store::PriceFilter { withdrawn, ..store::PriceFilter::default() };

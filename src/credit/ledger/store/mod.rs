@@ -13,6 +13,7 @@ use sqlx::{PgConnection, PgExecutor, PgPool, Row as _};
 use uuid::Uuid;
 
 use super::{Account, Balance, Entry, EntryKind, LedgerError};
+use crate::audit::{self, Act, Action};
 use crate::credit::amount;
 use crate::tenant::{Currency, TenantId, currency};
 
@@ -86,6 +87,19 @@ pub async fn adjust(
     .fetch_one(&mut *tx)
     .await?;
     let entry = entry::read(&row)?;
+    let told = |balance: Balance| serde_json::json!({ "available": amount::format(balance.available) });
+    let mut changed = told(after);
+    changed["amount"] = amount::format(change).into();
+    changed["currency"] = before.currency.code().into();
+    let act = Act {
+        tenant_id: Some(tenant),
+        actor,
+        action: Action::CreditAdjust,
+        subject: entry.id.to_string(),
+        before: Some(told(before)),
+        after: Some(changed),
+    };
+    audit::record(&mut tx, &act).await?;
     tx.commit().await?;
     Ok((entry, after))
 }
