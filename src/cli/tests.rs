@@ -47,6 +47,11 @@ fn commands_that_scripts_depend_on_are_read() {
         "queue rejected list --limit 10 --json",
         "queue rejected requeue 1795503600000-0 1795503600000-1",
         "queue rejected purge --all --error x --dry-run",
+        "audit list --tenant rs-harapan --action price --actor cli:root --since 2026-11-01 --limit 5 --csv",
+        "audit verify --json --head -",
+        "audit verify --tenant rs-harapan",
+        "audit heads --limit 1 --json",
+        "audit rebase --yes",
         "doctor --json --online",
     ] {
         let read = Cli::try_parse_from(std::iter::once("kmsnotif").chain(line.split(' ')));
@@ -68,6 +73,9 @@ fn wrong_values_are_wrong_usage() {
         "queue rejected purge 1-0 --all",
         "queue rejected purge 1-0 --error x",
         "queue rejected requeue 12",
+        "audit list --csv --json",
+        "audit list --action tenant.sett",
+        "audit verify --tenant a --head x",
     ] {
         let read = Cli::try_parse_from(std::iter::once("kmsnotif").chain(line.split(' ')));
         assert_eq!(read.unwrap_err().exit_code(), 2, "{line}");
