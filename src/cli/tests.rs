@@ -63,6 +63,11 @@ fn commands_that_scripts_depend_on_are_read() {
         "mail retry 01980c5e-8f2a-7c3e-9d41-3f0a5b6c7d8e",
         "mail retry --all-failed --yes",
         "secret rotate --yes --json",
+        "audit list --tenant rs-harapan --action price --actor cli:root --since 2026-11-01 --limit 5 --csv",
+        "audit verify --json --head -",
+        "audit verify --tenant rs-harapan",
+        "audit heads --limit 1 --json",
+        "audit rebase --yes",
         "doctor --json --online",
     ] {
         let read = Cli::try_parse_from(std::iter::once("kmsnotif").chain(line.split(' ')));
@@ -98,6 +103,9 @@ fn wrong_values_are_wrong_usage() {
         "mail list --status lost",
         "mail retry",
         "mail retry 01980c5e-8f2a-7c3e-9d41-3f0a5b6c7d8e --all-failed",
+        "audit list --csv --json",
+        "audit list --action tenant.sett",
+        "audit verify --tenant a --head x",
     ] {
         let read = Cli::try_parse_from(std::iter::once("kmsnotif").chain(line.split(' ')));
         assert_eq!(read.unwrap_err().exit_code(), 2, "{line}");

@@ -136,17 +136,20 @@ pub(crate) async fn mark_prices_used(
     Ok(price::store::mark_used(tx, used).await? == price_revision)
 }
 
-/// Writes one outbox row for a batch of events; none for an empty batch.
+/// Logs a batch of events for good, one row, and notes that they are to be published; nothing for an empty batch.
 pub(crate) async fn insert_outbox(tx: &mut PgConnection, lines: &[String]) -> Result<Option<Uuid>, sqlx::Error> {
     if lines.is_empty() {
         return Ok(None);
     }
     let id = Uuid::now_v7();
-    sqlx::query("insert into event_outbox (event_outbox_id, events) values ($1, $2)")
-        .bind(id)
-        .bind(lines.join("\n"))
-        .execute(tx)
-        .await?;
+    sqlx::query(
+        "with logged as (insert into event_log (event_log_id, events) values ($1, $2)) \
+         insert into event_outbox (event_outbox_id) values ($1)",
+    )
+    .bind(id)
+    .bind(lines.join("\n"))
+    .execute(tx)
+    .await?;
     Ok(Some(id))
 }
 
@@ -166,7 +169,8 @@ pub(crate) async fn claim_outbox(
         "update event_outbox set created_at = now() where event_outbox_id in \
              (select event_outbox_id from event_outbox where created_at < $1 \
               order by event_outbox_id limit $2 for update skip locked) \
-         returning event_outbox_id, events",
+         returning event_outbox_id, \
+             coalesce(events, (select l.events from event_log l where l.event_log_id = event_outbox_id), '')",
     )
     .bind(older_than)
     .bind(most)
