@@ -56,7 +56,7 @@ async fn add(
         language: Language::Id,
         settings: TenantChange::default(),
     };
-    let tenant = store::insert(pool, &new).await?;
+    let tenant = store::insert(pool, &new, ACTOR).await?;
     let change = ConfigurationChange {
         sender: phone::parse_sender("+62215550101", country)?,
         phone_number_id: format!("{}", 1_000_000 + number),
@@ -67,7 +67,7 @@ async fn add(
         active: Some(true),
         token: Some(Secret::new(format!("token-of-{code}"))),
     };
-    store::set_configuration(pool, keyring, &code, &change).await?;
+    store::set_configuration(pool, keyring, &code, &change, ACTOR).await?;
     ledger::store::adjust(pool, tenant.id, credit, "credit of the bench", ACTOR).await?;
     Ok(())
 }

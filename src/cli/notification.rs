@@ -15,6 +15,8 @@ use crate::notification::Status;
 use crate::notification::store::{self, AttemptView, Filter, NotificationView};
 use crate::tenant::store as tenant_store;
 
+mod resend;
+
 /// Subcommands of `notification`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -22,6 +24,8 @@ pub enum Command {
     List(List),
     /// Show one notification with its attempts.
     Show(ShowArgs),
+    /// Send again what was not sent, failed, or is unknown: one, or many after a top-up.
+    Resend(Box<resend::Resend>),
 }
 
 /// Flags of `notification list`.
@@ -190,6 +194,7 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
                 output.row(&Row(row?))?;
             }
         }
+        Command::Resend(args) => return resend::run(*args, global, pool).await,
         Command::Show(args) => {
             let tenant = tenant_store::get(pool, &args.tenant).await?;
             let Some(mut shown) = store::find(pool, tenant.id, &args.id).await? else {

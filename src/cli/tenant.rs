@@ -12,7 +12,7 @@ use rust_decimal::Decimal;
 use sqlx::PgPool;
 
 use super::value::{self, OrNone};
-use super::{Global, Output};
+use super::{Global, Output, actor};
 use crate::config::environment;
 use crate::secret::{Keyring, Secret, SecretKeys};
 use crate::tenant::{
@@ -230,7 +230,8 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
 async fn add(args: Add, pool: &PgPool) -> anyhow::Result<crate::tenant::Tenant> {
     let settings = args.settings.change(args.country)?;
     let Add { code, name, country, currency, time_zone, language, .. } = args;
-    Ok(store::insert(pool, &NewTenant { code, name, country, currency, time_zone, language, settings }).await?)
+    Ok(store::insert(pool, &NewTenant { code, name, country, currency, time_zone, language, settings }, &actor())
+        .await?)
 }
 
 async fn set(args: Set, pool: &PgPool) -> anyhow::Result<crate::tenant::Tenant> {
@@ -246,7 +247,7 @@ async fn set(args: Set, pool: &PgPool) -> anyhow::Result<crate::tenant::Tenant> 
         language: args.language,
         ..args.settings.change(country)?
     };
-    Ok(store::update(pool, &args.tenant, &change).await?)
+    Ok(store::update(pool, &args.tenant, &change, &actor()).await?)
 }
 
 async fn set_whatsapp(args: WhatsappSet, pool: &PgPool) -> anyhow::Result<crate::tenant::Tenant> {
@@ -262,7 +263,7 @@ async fn set_whatsapp(args: WhatsappSet, pool: &PgPool) -> anyhow::Result<crate:
         active: args.active,
         token,
     };
-    Ok(store::set_configuration(pool, &keyring, &args.tenant, &change).await?)
+    Ok(store::set_configuration(pool, &keyring, &args.tenant, &change, &actor()).await?)
 }
 
 /// Reads the token from standard input; none if there is nothing.

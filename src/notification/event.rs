@@ -24,6 +24,8 @@ const BACKLOG: usize = 1_000;
 const FORGET_EVERY: Duration = Duration::from_millis(200);
 /// A row is left to the process that wrote it for so long.
 const ORPHANED_AFTER: Duration = Duration::from_secs(15);
+/// A process that ends soon waits no longer for Redis.
+const PUBLISH_WITHIN: Duration = Duration::from_secs(5);
 /// Outbox rows swept in one go.
 const SWEEP_MAX: i64 = 100;
 
@@ -94,6 +96,17 @@ impl Publisher {
 /// Tells of a job that was rejected, before the queue is told: a crash in between tells it twice, never not at all.
 pub(crate) async fn tell_rejected(stream: &crate::queue::Events, line: &str) {
     stream.append(&[line], EVENTS_MAX).await;
+}
+
+/// Sends a committed batch at once, for a process that ends soon; while Redis is away it is left to the sweep.
+pub(crate) async fn publish_now(stream: &crate::queue::Events, pool: &PgPool, batch: Committed) {
+    let lines: Vec<&str> = batch.lines.iter().map(String::as_str).collect();
+    let sent = tokio::time::timeout(PUBLISH_WITHIN, stream.append(&lines, EVENTS_MAX)).await.is_ok();
+    if let (true, Some(id)) = (sent, batch.outbox_id)
+        && let Err(error) = store::delete_outbox(pool, &[id]).await
+    {
+        tracing::debug!(%error, "the outbox keeps a row that was sent; the sweep sends it again");
+    }
 }
 
 async fn send_all(stream: Arc<crate::queue::Events>, pool: PgPool, mut receiver: mpsc::Receiver<Committed>) {

@@ -3,8 +3,9 @@
 //! Money and status change together here and nowhere else.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use rust_decimal::Decimal;
 
-use super::record::{AttemptEnd, Change, Record};
+use super::record::{AttemptEnd, Change, Movement, Record, is_free};
 use super::retry;
 use super::status::{Reason, Status};
 use crate::whatsapp::{Class, SendError};
@@ -36,6 +37,18 @@ const LONG_WAIT: TimeDelta = TimeDelta::hours(24);
 /// Meta's code for a paused template: its jobs wait, for it may return.
 const TEMPLATE_PAUSED: i64 = 132_015;
 
+/// Reserves the price against what is available; false, and nothing is done, when it does not cover it.
+pub(crate) fn reserve(change: &mut Change, available: &mut Decimal) -> bool {
+    let price = change.record.price.unwrap_or_default();
+    if *available < price {
+        return false;
+    }
+    *available -= price;
+    change.record.held = true;
+    change.movement = Some(Movement::Reserve);
+    true
+}
+
 /// Settles an answer to attempt `number`; `None` when it comes too late to count.
 ///
 /// An answer counts while its attempt is the latest, whoever holds the job's lease by then.
@@ -49,12 +62,8 @@ pub(crate) fn answered(
     if record.attempt != number {
         return None;
     }
-    let open = record.attempt_started_at.is_some();
     if !matches!(record.status, Status::Sending | Status::Unknown) {
-        // A status event was faster and settled it; what is left is to close the attempt.
-        if !open {
-            return None;
-        }
+        // A status event was faster and settled it; what is left is to complete the attempt.
         let mut change = Change::of(record);
         change.end_attempt(now, end_of(answer));
         return Some(change);
@@ -170,6 +179,8 @@ pub(crate) fn crashed(record: Record, now: DateTime<Utc>, limits: Limits) -> Cha
 pub(crate) fn attempt_again(record: Record, now: DateTime<Utc>) -> Change {
     let mut change = Change::of(record);
     change.record.attempt += 1;
+    // Another message: what Meta billed for the one before says nothing of it.
+    (change.record.billed_type, change.record.billed_category) = (None, None);
     change.record.attempt_started_at = Some(now);
     change.status(Status::Sending, None);
     change.record.due_at = Some(now);
@@ -188,6 +199,32 @@ pub(crate) fn give_up(record: Record, reason: Reason, now: DateTime<Utc>) -> Cha
     change
 }
 
+/// Puts a notification that ended, or is unknown, back to wait for its next attempt under a new token; `None` if it
+/// is under way or was taken on by Meta. The only step backwards, and an operator's.
+///
+/// What is held is voided: admission reserves anew, at the price of that moment. What was told of the attempts
+/// before belongs to their own rows.
+pub(crate) fn resent(record: Record, token: String, now: DateTime<Utc>) -> Option<Change> {
+    if !matches!(record.status, Status::NotSent | Status::Failed | Status::Unknown) {
+        return None;
+    }
+    let mut change = Change::of(record);
+    change.give_back();
+    change.status(Status::Waiting, None);
+    let record = &mut change.record;
+    (record.token, record.due_at, record.attempts_counted) = (token, Some(now), 0);
+    (record.posted, record.refunded) = (false, false);
+    (record.wamid, record.billed_type, record.billed_category) = (None, None, None);
+    (record.accepted_at, record.sent_at, record.delivered_at, record.read_at) = (None, None, None, None);
+    (record.failed_at, record.unknown_at) = (None, None);
+    Some(change)
+}
+
+/// Whether it was resent and not admitted since: whatever else waits has its price held.
+fn awaits_admission(record: &Record) -> bool {
+    record.status == Status::Waiting && !record.held
+}
+
 /// What Meta reported of a message.
 #[derive(Debug, Clone)]
 pub(crate) struct Report {
@@ -198,7 +235,9 @@ pub(crate) struct Report {
     pub(crate) wamid: String,
     pub(crate) error_code: Option<i64>,
     pub(crate) error: Option<String>,
+    /// What Meta bills, if the event says so.
     pub(crate) billed_type: Option<String>,
+    /// In our spelling.
     pub(crate) billed_category: Option<String>,
 }
 
@@ -220,6 +259,10 @@ pub(crate) fn reported(record: Record, report: &Report, now: DateTime<Utc>) -> O
     if report.attempt.is_some_and(|attempt| attempt != record.attempt) {
         return None;
     }
+    // Nor does an event of the attempt before a resend, unless the patient has the message after all.
+    if awaits_admission(&record) && !matches!(report.status, Reported::Delivered | Reported::Read) {
+        return None;
+    }
     let before = record.clone();
     let mut change = Change::of(record);
     remember(&mut change.record, report);
@@ -227,11 +270,17 @@ pub(crate) fn reported(record: Record, report: &Report, now: DateTime<Utc>) -> O
         (Reported::Failed, _) => fail_reported(&mut change, report, now),
         (_, target) if advances(change.record.status, target) => {
             close_attempt(&mut change, report, now);
-            change.post();
+            // What is free is never posted: the reservation is given back below.
+            if !change.record.is_free() {
+                change.post();
+            }
             change.record.accepted_at.get_or_insert(now);
             change.status(target, None);
         }
         _ => {}
+    }
+    if change.record.is_free() {
+        change.give_back();
     }
     (change.record != before || change.attempt.is_some()).then_some(change)
 }
@@ -245,10 +294,15 @@ fn remember(record: &mut Record, report: &Report) {
         Reported::Read => record.read_at.get_or_insert(report.at),
         Reported::Failed => return,
     };
-    if let Some(billed) = &report.billed_type {
+    // Whatever order the events come in: what is billed outweighs what is free, another category ours.
+    if let Some(billed) = &report.billed_type
+        && record.billed_type.as_deref().is_none_or(|known| is_free(known) && !is_free(billed))
+    {
         record.billed_type = Some(billed.clone());
     }
-    if let Some(billed) = &report.billed_category {
+    if let Some(billed) = &report.billed_category
+        && record.billed_category.as_deref().is_none_or(|known| known == record.category.as_str())
+    {
         record.billed_category = Some(billed.clone());
     }
 }

@@ -1,11 +1,11 @@
 //! Whatever happens to a notification, in whatever order: the money follows, and nothing moves twice.
 
-use proptest::prelude::*;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use super::*;
 use crate::notification::record::Movement;
+use crate::render::Category;
 use crate::tenant::TenantId;
 
 const LIMITS: Limits = Limits { attempts_max: 3, unknown_window: TimeDelta::minutes(10) };
@@ -20,6 +20,7 @@ fn sending() -> Record {
         tenant_id: TenantId(Uuid::nil()),
         notification_id: Uuid::nil(),
         job_id: "REG-1".to_owned(),
+        category: Category::Utility,
         status: Status::Sending,
         reason: None,
         price_id: Some(1),
@@ -36,8 +37,6 @@ fn sending() -> Record {
         due_at: Some(now()),
         seq: 1,
         wamid: None,
-        template: None,
-        message: None,
         billed_type: None,
         billed_category: None,
         accepted_at: None,
@@ -78,7 +77,8 @@ fn answer(record: Record, answer: &Answer) -> Change {
 fn an_accepted_message_is_paid_for_once() {
     let change = answer(sending(), &accepted());
     assert_eq!((change.record.status, change.movement), (Status::Accepted, Some(Movement::Post)));
-    assert!(answered(change.record, 1, &accepted(), now(), LIMITS).is_none(), "the same answer again changes nothing");
+    let again = answered(change.record.clone(), 1, &accepted(), now(), LIMITS).expect("it completes its attempt");
+    assert_eq!((again.record, again.movement, again.told), (change.record, None, false), "and changes nothing else");
 }
 
 #[test]
@@ -141,73 +141,102 @@ fn an_event_of_an_earlier_attempt_charges_nobody() {
     assert!(reported(record, &report(Reported::Delivered), now()).is_none());
 }
 
-/// What may happen to a notification, in any order and any number of times.
-#[derive(Debug, Clone)]
-enum Happening {
-    Answer(Answer),
-    Report(Reported),
-    Crash,
-    Retry,
-    GiveUp,
+/// An operator's resend, and admission with enough credit.
+fn resend(record: Record) -> Record {
+    resent(record, "2-r0".to_owned(), now()).expect("it may be resent").record
 }
 
-fn happening() -> impl Strategy<Value = Happening> {
-    prop_oneof![
-        Just(Happening::Answer(accepted())),
-        prop::sample::select(vec![
-            Class::Rejected,
-            Class::Template,
-            Class::Throttled(crate::whatsapp::Scope::App),
-            Class::Unavailable,
-            Class::Unknown,
-            Class::SenderBlocked,
-            Class::Wait,
-        ])
-        .prop_map(|class| Happening::Answer(failed(class))),
-        prop::sample::select(vec![Reported::Sent, Reported::Delivered, Reported::Read, Reported::Failed])
-            .prop_map(Happening::Report),
-        Just(Happening::Crash),
-        Just(Happening::Retry),
-        Just(Happening::GiveUp),
-    ]
+fn admitted(record: Record) -> Change {
+    let mut change = attempt_again(Record { held: true, ..record }, now());
+    change.movement = Some(Movement::Reserve);
+    change
 }
 
-fn apply(record: &Record, happening: &Happening) -> Option<Change> {
-    let (number, record) = (record.attempt, record.clone());
-    match happening {
-        Happening::Answer(answer) => answered(record, number, answer, now(), LIMITS),
-        Happening::Report(status) => reported(record, &Report { attempt: Some(number), ..report(*status) }, now()),
-        // The same conditions under which admission makes these steps.
-        Happening::Crash => (record.status == Status::Sending).then(|| crashed(record, now(), LIMITS)),
-        Happening::Retry => (record.status == Status::Waiting).then(|| attempt_again(record, now())),
-        Happening::GiveUp => (record.status == Status::Waiting).then(|| give_up(record, Reason::Cancelled, now())),
+#[test]
+fn a_resend_of_an_unknown_one_voids_what_it_held_and_begins_anew() {
+    let unknown = Record { attempts_counted: 2, ..crashed(sending(), now(), LIMITS).record };
+    let change = resent(unknown, "2-r0".to_owned(), now()).unwrap();
+    assert_eq!(
+        (change.record.status, change.movement, change.record.held),
+        (Status::Waiting, Some(Movement::Void), false)
+    );
+    assert_eq!((change.record.token.as_str(), change.record.due_at), ("2-r0", Some(now())));
+    assert_eq!((change.record.attempt, change.record.attempts_counted, change.told), (1, 0, true));
+    let again = admitted(change.record);
+    assert_eq!((again.record.attempt, again.record.status), (2, Status::Sending));
+    assert!(answered(again.record, 1, &accepted(), now(), LIMITS).is_none(), "the first attempt counts no longer");
+}
+
+#[test]
+fn what_is_under_way_or_was_accepted_is_not_resent() {
+    for status in Status::ALL {
+        let record = Record { status, held: false, attempt_started_at: None, ..sending() };
+        let resendable = matches!(status, Status::NotSent | Status::Failed | Status::Unknown);
+        assert_eq!(resent(record, "2-r0".to_owned(), now()).is_some(), resendable, "{status}");
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
-    #[test]
-    fn a_reservation_ends_exactly_once_whatever_happens(happenings in prop::collection::vec(happening(), 1..40)) {
-        let mut record = sending();
-        let (mut held, mut posted, mut refunded) = (1, 0, 0);
-        for happening in &happenings {
-            let Some(change) = apply(&record, happening) else { continue };
-            match change.movement {
-                Some(Movement::Post) => (held, posted) = (held - 1, posted + 1),
-                Some(Movement::Void) => held -= 1,
-                Some(Movement::Refund) => refunded += 1,
-                Some(Movement::Reserve) | None => {}
-            }
-            prop_assert!(held >= 0 && posted <= 1 && refunded <= posted, "{held} {posted} {refunded}");
-            prop_assert_eq!(change.record.held, held == 1);
-            prop_assert_eq!(change.record.status.is_open(), change.record.due_at.is_some(), "{:?}", change.record);
-            prop_assert!(change.record.status.is_open() || !change.record.held, "closed with credit held");
-            prop_assert_eq!(change.told, change.record.status != record.status);
-            prop_assert_eq!(change.record.seq - record.seq, i32::from(change.told));
-            if matches!(record.status, Status::Delivered | Status::Read) {
-                prop_assert!(change.record.status >= record.status && change.record.status <= Status::Read);
-            }
-            record = change.record;
-        }
+#[test]
+fn late_events_of_the_attempt_before_do_not_end_a_resend_but_an_arrival_does() {
+    let failed = answer(sending(), &failed(Class::Rejected)).record;
+    let waiting = resend(failed);
+    for status in [Reported::Failed, Reported::Sent] {
+        assert!(reported(waiting.clone(), &report(status), now()).is_none(), "{status:?}");
     }
+    let late = answered(waiting.clone(), 1, &accepted(), now(), LIMITS).expect("it completes its attempt");
+    assert_eq!((late.record, late.movement), (waiting.clone(), None), "a late answer changes nothing else");
+    let arrived = reported(waiting, &report(Reported::Delivered), now()).unwrap();
+    assert_eq!((arrived.record.status, arrived.movement, arrived.record.due_at), (Status::Delivered, None, None));
 }
+
+#[test]
+fn what_meta_gives_away_is_refunded_once() {
+    let paid = answer(sending(), &accepted()).record;
+    let free = |status| Report { billed_type: Some("free_customer_service".to_owned()), ..report(status) };
+    let change = reported(paid, &free(Reported::Sent), now()).unwrap();
+    assert_eq!((change.record.status, change.movement), (Status::Sent, Some(Movement::Refund)));
+    let change = reported(change.record, &free(Reported::Delivered), now()).unwrap();
+    assert_eq!((change.record.status, change.movement), (Status::Delivered, None));
+    assert!(reported(change.record, &free(Reported::Delivered), now()).is_none());
+}
+
+#[test]
+fn what_is_known_to_be_free_before_its_answer_is_never_posted() {
+    let free = Report { billed_type: Some("free_entry_point".to_owned()), ..report(Reported::Delivered) };
+    let change = reported(sending(), &free, now()).unwrap();
+    assert_eq!((change.movement, change.record.posted), (Some(Movement::Void), false));
+    let late = answered(change.record, 1, &accepted(), now(), LIMITS).expect("it completes its attempt");
+    assert_eq!((late.record.status, late.movement), (Status::Delivered, None), "and charges nothing");
+}
+
+#[test]
+fn another_category_is_flagged_and_charged_as_it_was() {
+    let paid = answer(sending(), &accepted()).record;
+    let other = Report {
+        billed_type: Some("regular".to_owned()),
+        billed_category: Some("marketing".to_owned()),
+        ..report(Reported::Sent)
+    };
+    let change = reported(paid, &other, now()).unwrap();
+    assert_eq!((change.record.billed_otherwise(), change.movement), (Some("marketing"), None));
+    let ours = Report { billed_category: Some("utility".to_owned()), ..other };
+    assert!(reported(change.record, &ours, now()).is_none(), "the flag stays, whatever comes later");
+}
+
+#[test]
+fn the_next_attempt_forgets_what_the_last_one_was_billed() {
+    let free = Record {
+        status: Status::Waiting,
+        billed_type: Some("free_entry_point".to_owned()),
+        billed_category: Some("utility".to_owned()),
+        ..sending()
+    };
+    let record = attempt_again(free, now()).record;
+    let second = Report { attempt: Some(2), ..report(Reported::Sent) };
+    let change = reported(record, &second, now()).unwrap();
+    assert_eq!((change.record.status, change.movement), (Status::Sent, Some(Movement::Post)));
+}
+
+/// Any sequence of all this, money included.
+#[path = "reservation_test.rs"]
+mod reservation;

@@ -34,7 +34,7 @@ pub use key::Keys;
 pub use pool::Pool;
 pub use record::Lane;
 pub use server::Server;
-pub use stats::{Queue, QueueError, Rejected, Stats, WorkerInfo};
+pub use stats::{Queue, QueueError, Rejected, Restored, Stats, WorkerInfo};
 
 /// Says in which lane a payload waits.
 pub type Router = Arc<dyn Fn(&[u8]) -> Lane + Send + Sync>;

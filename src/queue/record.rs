@@ -37,12 +37,24 @@ pub(crate) fn pack(lane: &Lane, deliveries: u32, payload: &[u8]) -> Vec<u8> {
     record
 }
 
-/// Unpacks the deliveries counted so far and the payload; `None` when it is no record.
-pub(crate) fn unpack(record: &[u8]) -> Option<(u32, &[u8])> {
+/// What a record says of its job.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unpacked<'a> {
+    /// The job keeps the priority with which it first came into a lane.
+    pub(crate) priority: u8,
+    /// Deliveries counted so far.
+    pub(crate) deliveries: u32,
+    pub(crate) payload: &'a [u8],
+}
+
+/// Unpacks a record; `None` when it is none.
+pub(crate) fn unpack(record: &[u8]) -> Option<Unpacked<'_>> {
     let mut parts = record.splitn(4, |&byte| byte == b'|');
-    let (_group, _priority) = (parts.next()?, parts.next()?);
-    let deliveries = std::str::from_utf8(parts.next()?).ok()?.parse().ok()?;
-    Some((deliveries, parts.next()?))
+    let _group = parts.next()?;
+    let mut number = || std::str::from_utf8(parts.next()?).ok()?.parse().ok();
+    let (priority, deliveries): (u32, u32) = (number()?, number()?);
+    let priority = u8::try_from(priority).ok()?.min(Lane::PRIORITY_LAST);
+    Some(Unpacked { priority, deliveries, payload: parts.next()? })
 }
 
 #[cfg(test)]
@@ -55,7 +67,7 @@ mod tests {
         let payload = b"{\"a\":\"|\"}\xff|";
         let record = pack(&lane, 3, payload);
         assert!(record.starts_with(b"rs-harapan|1|3|"));
-        assert_eq!(unpack(&record), Some((3, payload.as_slice())));
+        assert_eq!(unpack(&record), Some(Unpacked { priority: 1, deliveries: 3, payload: payload.as_slice() }));
         assert_eq!(unpack(b"rubbish"), None);
     }
 

@@ -19,4 +19,5 @@ script!(SETTLE, "settle.lua");
 script!(RENEW, "renew.lua");
 script!(PROMOTE, "promote.lua");
 script!(RESTORE, "restore.lua");
+script!(HOLDS, "holds.lua");
 script!(FORGET, "forget.lua");

@@ -17,6 +17,8 @@ use super::script;
 pub(crate) const WORKER_STALE: TimeDelta = TimeDelta::seconds(30);
 /// Rejected jobs read at once.
 const PAGE: usize = 500;
+/// Bytes of jobs that one call restores at most (one job may be larger).
+const RESTORE_BYTES: usize = 1024 * 1024;
 
 /// How many jobs are where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
@@ -88,6 +90,17 @@ pub struct Rejected {
     pub at: String,
 }
 
+/// A job that somebody outside of a worker puts into its lane: the sweep, an operator.
+#[derive(Debug, Clone)]
+pub struct Restored {
+    /// Its token.
+    pub token: String,
+    /// Where it waits.
+    pub lane: Lane,
+    /// The job as a producer would have written it.
+    pub payload: Vec<u8>,
+}
+
 /// Redis did not answer, or not as expected.
 #[derive(Debug, thiserror::Error)]
 #[error("redis: {0}: check REDIS_URL and that Redis runs")]
@@ -125,27 +138,56 @@ impl Queue {
         Ok(workers.into_iter().filter(|worker| now - worker.seen_at <= WORKER_STALE).collect())
     }
 
-    /// Puts a job back under its token unless a key of the queue still holds it; says whether it did.
-    pub async fn restore(&self, token: &str, lane: &Lane, payload: &[u8]) -> Result<bool, QueueError> {
-        let lane = lane.clone().sane();
-        let record = pack(&lane, 0, payload);
-        let restored: i64 = self
+    /// Says for each token whether a key of the queue holds its job.
+    pub async fn holds(&self, tokens: &[&str]) -> Result<Vec<bool>, QueueError> {
+        let held: Vec<i64> = self
             .link
             .try_call(async |mut connection| {
-                script::RESTORE
-                    .key(&self.keys.jobs)
-                    .key(&self.keys.held)
-                    .key(&self.keys.ready)
-                    .arg(&self.keys.prefix)
-                    .arg(token)
-                    .arg(&lane.group)
-                    .arg(lane.priority)
-                    .arg(&record)
-                    .invoke_async(&mut connection)
-                    .await
+                let mut script = script::HOLDS.prepare_invoke();
+                script.key(&self.keys.jobs).key(&self.keys.held).arg(tokens).invoke_async(&mut connection).await
             })
             .await?;
-        Ok(restored == 1)
+        Ok(held.into_iter().map(|held| held == 1).collect())
+    }
+
+    /// Puts jobs into their lanes under their tokens, except those that a key of the queue still holds; says for
+    /// each whether it did. Running it twice does nothing the second time.
+    pub async fn restore(&self, jobs: &[Restored]) -> Result<Vec<bool>, QueueError> {
+        let mut restored = Vec::with_capacity(jobs.len());
+        let mut rest = jobs;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = rest.iter().take_while(|job| {
+                bytes += job.payload.len();
+                bytes <= RESTORE_BYTES
+            });
+            let (chunk, left) = rest.split_at(fits.count().max(1));
+            let done: Vec<i64> = self
+                .link
+                .try_call(async |mut connection| {
+                    let mut script = script::RESTORE.prepare_invoke();
+                    script.key(&self.keys.jobs).key(&self.keys.held).key(&self.keys.ready).arg(&self.keys.prefix);
+                    for job in chunk {
+                        let lane = job.lane.clone().sane();
+                        let record = pack(&lane, 0, &job.payload);
+                        script.arg(&job.token).arg(&lane.group).arg(lane.priority).arg(record);
+                    }
+                    script.invoke_async(&mut connection).await
+                })
+                .await?;
+            restored.extend(done.into_iter().map(|done| done == 1));
+            rest = left;
+        }
+        Ok(restored)
+    }
+
+    /// Writes jobs into the intake, as a producer does; after an error some of them may be there.
+    pub async fn enqueue(&self, payloads: &[impl AsRef<[u8]>]) -> Result<(), QueueError> {
+        let mut pipeline = redis::pipe();
+        for payload in payloads {
+            pipeline.cmd("XADD").arg(&self.keys.jobs).arg("*").arg("job").arg(payload.as_ref()).ignore();
+        }
+        Ok(self.link.try_call(async |mut connection| pipeline.query_async(&mut connection).await).await?)
     }
 
     /// Blocks a group until then: its jobs wait in their lanes. Unblocked by [`unblock`](Self::unblock) or by time.

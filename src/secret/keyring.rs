@@ -123,6 +123,18 @@ impl Keyring {
         &self.current
     }
 
+    /// The ids of all keys, sorted.
+    pub fn list_key_ids(&self) -> Vec<&str> {
+        let mut ids: Vec<&str> = self.ciphers.keys().map(String::as_str).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// The same text under the first key.
+    pub fn reseal(&self, sealed: &Sealed, associated_data: &[u8]) -> Result<Sealed, DecryptError> {
+        Ok(self.encrypt(&self.decrypt(sealed, associated_data)?, associated_data))
+    }
+
     /// Encrypts under the first key, bound to `associated_data`, which is not stored.
     pub fn encrypt(&self, plaintext: &[u8], associated_data: &[u8]) -> Sealed {
         let nonce = XNonce::generate();
@@ -200,6 +212,9 @@ mod tests {
         let rotated = keyring(&["new", "k1"]);
         assert_eq!(rotated.decrypt(&sealed, b"").unwrap(), b"token");
         assert_eq!(rotated.encrypt(b"token", b"").key_id, "new");
+        let moved = rotated.reseal(&sealed, b"").unwrap();
+        assert_eq!(keyring(&["new"]).decrypt(&moved, b"").unwrap(), b"token");
+        assert_eq!(rotated.list_key_ids(), ["k1", "new"]);
         let error = keyring(&["new"]).decrypt(&sealed, b"").unwrap_err();
         assert_eq!(error.to_string(), "the key k1 is missing: add it to KMSNOTIF_SECRET_KEYS, behind the first");
     }

@@ -2,6 +2,7 @@
 //!
 //! A tenant is born with its account, so the two rows are written here in one transaction.
 //! Locks: the account's row, then the tenant's, then the configuration's (whose trigger touches the tenant).
+//! Every change of a person's is recorded in its own transaction; what Meta's answers do (blocked, cleared) is not.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -11,9 +12,11 @@ use rust_decimal::Decimal;
 use sqlx::error::DatabaseError;
 use sqlx::{PgConnection, PgExecutor, PgPool};
 
+use super::act;
 use super::row::read_tenant;
 use super::{ConfigurationChange, CountryCode, Currency, NewTenant, Tenant, TenantChange, TenantError, TenantId};
-use crate::secret::{Keyring, Sealed};
+use crate::audit;
+use crate::secret::Keyring;
 
 /// Messages a second of a sender for which none is given (Meta's limit of a new number).
 const RATE: i32 = 80;
@@ -34,7 +37,7 @@ macro_rules! select_tenant {
 }
 
 /// Adds a tenant and its empty account.
-pub async fn insert(pool: &PgPool, new: &NewTenant) -> Result<Tenant, TenantError> {
+pub async fn insert(pool: &PgPool, new: &NewTenant, actor: &str) -> Result<Tenant, TenantError> {
     new.check()?;
     let tenant_id = TenantId::generate();
     let mut tx = pool.begin().await?;
@@ -65,6 +68,7 @@ pub async fn insert(pool: &PgPool, new: &NewTenant) -> Result<Tenant, TenantErro
         write_settings(&mut tx, tenant_id, &new.settings).await?;
     }
     let tenant = get(&mut *tx, &new.code).await?;
+    audit::record(&mut tx, &act::added(&tenant, actor)).await?;
     tx.commit().await?;
     Ok(tenant)
 }
@@ -115,9 +119,15 @@ pub async fn list_changed(executor: impl PgExecutor<'_>, since: DateTime<Utc>) -
 }
 
 /// Changes settings and returns the tenant as it is now.
-pub async fn update(pool: &PgPool, code: &str, change: &TenantChange) -> Result<Tenant, TenantError> {
+pub async fn update(pool: &PgPool, code: &str, change: &TenantChange, actor: &str) -> Result<Tenant, TenantError> {
     change.check()?;
     let mut tx = pool.begin().await?;
+    let id = get(&mut *tx, code).await?.id;
+    if change.currency.is_some() {
+        sqlx::query("select from account where tenant_id = $1 for update").bind(id).execute(&mut *tx).await?;
+    }
+    // Locked, so that what is recorded as it was is what this changes.
+    sqlx::query("select from tenant where tenant_id = $1 for no key update").bind(id).execute(&mut *tx).await?;
     let before = get(&mut *tx, code).await?;
     if let Some(currency) = change.currency
         && currency != before.currency
@@ -126,6 +136,9 @@ pub async fn update(pool: &PgPool, code: &str, change: &TenantChange) -> Result<
     }
     write_settings(&mut tx, before.id, change).await?;
     let tenant = get(&mut *tx, code).await?;
+    if let Some(act) = act::changed(&before, &tenant, actor) {
+        audit::record(&mut tx, &act).await?;
+    }
     tx.commit().await?;
     Ok(tenant)
 }
@@ -229,6 +242,7 @@ pub async fn set_configuration(
     keyring: &Keyring,
     code: &str,
     change: &ConfigurationChange,
+    actor: &str,
 ) -> Result<Tenant, TenantError> {
     change.check()?;
     let mut tx = pool.begin().await?;
@@ -241,9 +255,10 @@ pub async fn set_configuration(
             configuration: change.currency.code(),
         });
     }
-    let token = match (&change.token, tenant.configuration) {
+    let before = tenant.configuration;
+    let token = match (&change.token, &before) {
         (Some(token), _) => keyring.encrypt(token.expose().as_bytes(), tenant.id.0.as_bytes()),
-        (None, Some(before)) => before.token,
+        (None, Some(before)) => before.token.clone(),
         (None, None) => return Err(TenantError::NoToken(code.to_owned())),
     };
     sqlx::query(
@@ -271,30 +286,34 @@ pub async fn set_configuration(
     .execute(&mut *tx)
     .await?;
     let tenant = get(&mut *tx, code).await?;
+    if let Some(act) = act::configured(before.as_ref(), &tenant, actor) {
+        audit::record(&mut tx, &act).await?;
+    }
     tx.commit().await?;
     Ok(tenant)
 }
 
 /// Marks a tenant's sender as refused by Meta; true if it was not marked before.
 ///
-/// `token` is the one that was refused: a report that comes late does not block its successor.
+/// `revision` is the one whose token was refused: a report that comes late does not block its successor. (The sealed
+/// bytes would not do: rotation changes them, and workers that hold the old ones are right all the same.)
 pub async fn mark_blocked(
     executor: impl PgExecutor<'_>,
     id: TenantId,
-    token: &Sealed,
+    revision: i64,
     code: Option<i32>,
     detail: Option<&str>,
 ) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
-        "with locked as (select tenant_id from tenant where tenant_id = $1 for update) \
+        "with locked as (select tenant_id from tenant where tenant_id = $1 and revision = $4 for update) \
          update whatsapp_configuration w set blocked_at = now(), blocked_code = $2, blocked_detail = $3, \
                 updated_at = now() \
-         from locked where w.tenant_id = locked.tenant_id and w.blocked_at is null and w.token_sealed = $4",
+         from locked where w.tenant_id = locked.tenant_id and w.blocked_at is null",
     )
     .bind(id)
     .bind(code)
     .bind(detail.map(|text| text.replace('\0', "")))
-    .bind(&token.ciphertext)
+    .bind(revision)
     .execute(executor)
     .await?;
     Ok(done.rows_affected() > 0)

@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 use crate::harness::{TestApp, prescription, registration};
 
 async fn change(app: &TestApp, change: TenantChange) {
-    tenant::store::update(&app.pool, "rs-harapan", &change).await.unwrap();
+    tenant::store::update(&app.pool, "rs-harapan", &change, "test").await.unwrap();
 }
 
 /// Enqueues a registration that is refused, and proves that it cost nothing.

@@ -52,22 +52,28 @@ pub(super) async fn check(pool: &PgPool, lookup: &Lookup<'_>, args: &Args) -> an
 
 /// Opens every stored secret.
 async fn check_secrets(pool: &PgPool, keyring: &Keyring, tenants: &[Tenant]) -> Result<Vec<Finding>, sqlx::Error> {
-    let (mut findings, mut opened, mut older) = (Vec::new(), 0, 0);
+    let (mut findings, mut opened, mut older) = (Vec::new(), 0, Vec::new());
     for tenant in tenants {
         let Some(configuration) = &tenant.configuration else { continue };
         match configuration.token(keyring) {
-            Ok(_) => opened += 1,
+            Ok(_) => {
+                opened += 1;
+                older.extend(old_key(keyring, &configuration.token.key_id));
+            }
             Err(error) => findings.push(Finding::fail(
                 "secret keys",
                 format!("the token of {} does not open", tenant.code),
                 error.to_string(),
             )),
         }
-        older += usize::from(configuration.token.key_id != keyring.current_key_id());
     }
     for (name, key_id, ciphertext) in store::list_service_keys(pool).await? {
+        let old_key = old_key(keyring, &key_id);
         match keyring.decrypt(&Sealed { key_id, ciphertext }, name.as_bytes()) {
-            Ok(_) => opened += 1,
+            Ok(_) => {
+                opened += 1;
+                older.extend(old_key);
+            }
             Err(error) => {
                 let detail = format!("the service's key {name} does not open, so no worker starts");
                 findings.push(Finding::fail("secret keys", detail, error.to_string()));
@@ -75,10 +81,25 @@ async fn check_secrets(pool: &PgPool, keyring: &Keyring, tenants: &[Tenant]) -> 
         }
     }
     if findings.is_empty() {
-        let older = if older == 0 { String::new() } else { format!(", {older} by a key that is no longer the first") };
-        findings.push(Finding::ok("secret keys", format!("open all {opened} stored secrets{older}")));
+        findings.push(Finding::ok("secret keys", format!("open all {opened} stored secrets")));
     }
+    findings.extend(judge_old_keys(older));
     Ok(findings)
+}
+
+/// The key of a secret that awaits rotation.
+fn old_key(keyring: &Keyring, key: &str) -> Option<String> {
+    (key != keyring.current_key_id()).then(|| key.to_owned())
+}
+
+/// Says how many secrets that open await rotation; `keys` has the old key of each.
+pub(super) fn judge_old_keys(mut keys: Vec<String>) -> Option<Finding> {
+    let secrets = keys.len();
+    keys.sort_unstable();
+    keys.dedup();
+    let detail = format!("secrets are under old keys ({secrets}): {}", keys.join(", "));
+    let remedy = "run `kmsnotif secret rotate`, then remove the keys that it names";
+    (secrets > 0).then(|| Finding::warn("secret keys", detail, remedy))
 }
 
 /// Judges one tenant; nothing to say when it is ready to send.

@@ -181,3 +181,10 @@ async fn tenants_that_cannot_send_are_named(pool: PgPool) {
     assert_eq!(states, [State::Fail, State::Fail, State::Warn, State::Fail, State::Warn]);
     assert!(findings[0].remedy.as_ref().is_some_and(|remedy| remedy.contains("gone")), "{findings:?}");
 }
+
+#[test]
+fn secrets_under_old_keys_are_counted() {
+    assert!(tenant::judge_old_keys(Vec::new()).is_none());
+    let found = tenant::judge_old_keys(["k1", "k0", "k1"].map(str::to_owned).into()).unwrap();
+    assert_eq!((found.state, found.detail.as_str()), (State::Warn, "secrets are under old keys (3): k0, k1"));
+}

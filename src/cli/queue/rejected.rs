@@ -2,6 +2,7 @@
 //!
 //! Pages are read and changed as they come, so a million of them need no memory. What is rejected while a command
 //! runs is left alone: it looks at so many entries as there were when it began, oldest first.
+//! Redis and Postgres share no transaction, so the act is recorded first: what was not recorded is not done.
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -10,7 +11,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::super::output::{Column, Show, number, text};
-use super::super::{Global, Output, confirm, value};
+use super::super::{Global, Output, actor, confirm, pool, value};
+use crate::audit::{self, Act, Action};
 use crate::queue::{Queue, Rejected};
 use crate::secret::mask_phone;
 use crate::whatsapp::mask;
@@ -185,7 +187,9 @@ pub(super) async fn run(command: Command, global: Global, queue: &Queue) -> anyh
             output.one(&Matching { matching: Selected::start(queue, &which).await?.count().await? })?;
         }
         Command::Requeue(Requeue { which }) => {
-            let mut selected = Selected::start(queue, &which).await?;
+            let matching = Selected::start(queue, &which).await?.count().await?;
+            record(Action::QueueRequeue, &which, matching).await?;
+            let mut selected = Selected::start(queue, &which).await?.at_most(matching);
             let (mut requeued, progress) = (0, progress("requeued"));
             while let Some(page) = selected.next_page().await? {
                 requeued += queue.requeue_rejected(&page).await?;
@@ -203,6 +207,7 @@ pub(super) async fn run(command: Command, global: Global, queue: &Queue) -> anyh
             if matching > 0 {
                 confirm(global, &format!("Remove rejected jobs ({matching}) for good?"))?;
             }
+            record(Action::QueuePurge, &which, matching).await?;
             let mut selected = Selected::start(queue, &which).await?.at_most(matching);
             let (mut purged, progress) = (0, progress("purged"));
             while let Some(page) = selected.next_page().await? {
@@ -214,6 +219,24 @@ pub(super) async fn run(command: Command, global: Global, queue: &Queue) -> anyh
         }
     }
     Ok(output.finish()?)
+}
+
+/// Records that so many jobs are about to be put back or removed; their entries, if they were named.
+async fn record(action: Action, which: &Which, matching: usize) -> anyhow::Result<()> {
+    /// Entries beyond these are only counted.
+    const NAMED_MAX: usize = 1_000;
+    if matching == 0 {
+        return Ok(());
+    }
+    let named: Vec<&String> = which.entries.iter().take(NAMED_MAX).collect();
+    let after = serde_json::json!({
+        "jobs": matching, "all": which.all, "entries": named, "error": which.error.as_deref().map(mask),
+    });
+    let actor = actor();
+    let subject = "rejected".to_owned();
+    let act = Act { tenant_id: None, actor: &actor, action, subject, before: None, after: Some(after) };
+    let mut connection = pool("queue").await?.acquire().await?;
+    Ok(audit::record(&mut connection, &act).await?)
 }
 
 async fn list<W: std::io::Write>(args: &List, output: &mut Output<W>, queue: &Queue) -> anyhow::Result<()> {

@@ -12,6 +12,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgExecutor, PgPool, Row as _};
 
 use super::{AHEAD, Price, PriceBook, PriceError, PriceKey, PriceRow, today_at_the_earliest};
+use crate::audit::{self, Act, Action};
 use crate::credit::amount;
 use crate::tenant::{CountryCode, Currency, currency};
 
@@ -102,12 +103,25 @@ pub async fn set(
         _ => error.into(),
     })?;
     let row = read_row(&row)?;
+    audit::record(&mut tx, &Act { after: Some(told(&row)), ..act(&row, Action::PriceSet, actor) }).await?;
     tx.commit().await?;
     Ok(row)
 }
 
+/// What the audit is told of a price; it is the whole service's.
+fn act<'a>(row: &PriceRow, action: Action, actor: &'a str) -> Act<'a> {
+    Act { tenant_id: None, actor, action, subject: row.price.id.to_string(), before: None, after: None }
+}
+
+fn told(PriceRow { key, price, .. }: &PriceRow) -> serde_json::Value {
+    serde_json::json!({
+        "country": key.country, "currency": key.currency.code(), "category": key.category.as_str(),
+        "price": amount::format(price.amount), "effective": price.effective,
+    })
+}
+
 /// Withdraws a price that is of the future everywhere on Earth.
-pub async fn withdraw(pool: &PgPool, id: i64) -> Result<PriceRow, PriceError> {
+pub async fn withdraw(pool: &PgPool, id: i64, actor: &str) -> Result<PriceRow, PriceError> {
     let mut tx = pool.begin().await?;
     let found = sqlx::query("select * from price where price_id = $1").bind(id).fetch_optional(&mut *tx).await?;
     let row = read_row(&found.ok_or(PriceError::NotFound(id))?)?;
@@ -123,6 +137,7 @@ pub async fn withdraw(pool: &PgPool, id: i64) -> Result<PriceRow, PriceError> {
             .fetch_optional(&mut *tx)
             .await?;
     let row = read_row(&row.ok_or(PriceError::Withdrawn(id))?)?;
+    audit::record(&mut tx, &Act { before: Some(told(&row)), ..act(&row, Action::PriceWithdraw, actor) }).await?;
     tx.commit().await?;
     Ok(row)
 }

@@ -1,9 +1,13 @@
 //! All SQL of notifications, set-based: one statement serves a whole batch.
 //!
-//! Locks are taken in one order: keys (by tenant and job id), accounts (by tenant). A notification's row needs no
+//! Locks are taken in one order: accounts (by tenant), then keys of those tenants. A notification's row needs no
 //! lock of its own: whoever changes it holds its tenant's account.
 
+mod job;
 mod read;
+mod reconcile;
+pub(crate) mod resend;
+mod stranded;
 mod view;
 pub mod webhook;
 mod write;
@@ -22,8 +26,10 @@ use crate::tenant::{self, Tenant, TenantId};
 use crate::whatsapp::SendError;
 
 pub(crate) use read::{list_by_id, list_by_key};
-pub use view::{AttemptView, Filter, NotificationView, find, list};
-pub(crate) use write::{write, write_in_rounds};
+pub use reconcile::{begin_reading, list_drifting, reconcile};
+pub(crate) use stranded::{Stranded, list_overdue, list_stranded, mark_crashed_due};
+pub use view::{AttemptView, Filter, NotificationView, find, find_id, list};
+pub(crate) use write::write;
 
 /// Begins a transaction of the pipeline.
 ///
@@ -32,8 +38,10 @@ pub(crate) use write::{write, write_in_rounds};
 /// stalls or loses its network in the middle of it must not hold its tenants' accounts until TCP gives up.
 pub(crate) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     pool.begin_with(
-        "begin; set local jit = off; set local plan_cache_mode = force_generic_plan; set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off; \
-         set local idle_in_transaction_session_timeout = '5s'",
+        "begin; select set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true), \
+         set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), \
+         set_config('enable_seqscan', 'off', true), set_config('statement_timeout', '20s', true), \
+         set_config('idle_in_transaction_session_timeout', '5s', true)",
     )
     .await
 }
@@ -79,9 +87,12 @@ pub(crate) async fn lock_accounts(
 /// Takes the keys of these jobs; returns those that were free. Two workers with one key wait for each other here.
 pub(crate) async fn insert_keys(
     tx: &mut PgConnection,
-    requests: &[Request],
+    requests: &[&Request],
 ) -> Result<HashSet<(TenantId, String)>, sqlx::Error> {
-    let mut sorted: Vec<&Request> = requests.iter().collect();
+    if requests.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let mut sorted = requests.to_vec();
     sorted.sort_by(|a, b| (a.known.tenant.id, &a.job.id).cmp(&(b.known.tenant.id, &b.job.id)));
     // Twice in one batch: the first in the order of the jobs has the key.
     sorted.dedup_by(|a, b| a.known.tenant.id == b.known.tenant.id && a.job.id == b.job.id);
@@ -167,69 +178,11 @@ pub(crate) async fn claim_outbox(
 
 /// Records that Meta refuses a tenant's sender.
 pub(crate) async fn mark_blocked(pool: &PgPool, tenant: &Tenant, error: &SendError) -> Result<(), sqlx::Error> {
-    let Some(configuration) = tenant.configuration.as_ref().filter(|configuration| configuration.blocked.is_none())
-    else {
+    if tenant.configuration.as_ref().is_none_or(|configuration| configuration.blocked.is_some()) {
         return Ok(());
-    };
+    }
     let code = error.code().and_then(|code| i32::try_from(code).ok());
-    tenant::store::mark_blocked(pool, tenant.id, &configuration.token, code, Some(error.message())).await.map(|_| ())
-}
-
-/// An open notification that no worker seems to carry any more.
-#[derive(Debug)]
-pub(crate) struct Stranded {
-    pub(crate) token: String,
-    pub(crate) kind: String,
-    pub(crate) tenant: String,
-    pub(crate) rate: Option<i32>,
-    pub(crate) payload: serde_json::Value,
-}
-
-/// Lists rows in waiting or sending that have been due for too long, oldest first.
-pub(crate) async fn list_stranded(
-    pool: &PgPool,
-    due_before: DateTime<Utc>,
-    after: Option<(DateTime<Utc>, Uuid)>,
-    most: i64,
-) -> Result<Vec<(DateTime<Utc>, Uuid, Stranded)>, sqlx::Error> {
-    let (after_due, after_id) = after.unwrap_or((DateTime::UNIX_EPOCH, Uuid::nil()));
-    let rows = sqlx::query(
-        "select n.due_at, n.notification_id, n.token, n.job_id, n.kind, t.code, c.rate, n.recipient, n.language, \
-                n.data, n.send_after, n.expires_at, n.traceparent \
-         from notification n join tenant t using (tenant_id) left join whatsapp_configuration c using (tenant_id) \
-         where n.due_at < $1 and (n.due_at, n.notification_id) > ($2, $3) \
-           and n.status in ('waiting', 'sending') and n.data is not null and n.recipient is not null \
-         order by n.due_at, n.notification_id limit $4",
-    )
-    .bind(due_before)
-    .bind(after_due)
-    .bind(after_id)
-    .bind(most)
-    .fetch_all(pool)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            let data: String = row.try_get("data")?;
-            let data: serde_json::Value =
-                serde_json::from_str(&data).map_err(|error| sqlx::Error::Decode(error.into()))?;
-            let kind: String = row.try_get("kind")?;
-            let tenant: String = row.try_get("code")?;
-            let payload = serde_json::json!({
-                "v": 1,
-                "id": row.try_get::<String, _>("job_id")?,
-                "tenant": tenant,
-                "kind": kind,
-                "to": row.try_get::<String, _>("recipient")?,
-                "language": row.try_get::<String, _>("language")?,
-                "data": data,
-                "send_after": row.try_get::<Option<DateTime<Utc>>, _>("send_after")?,
-                "expires_at": row.try_get::<Option<DateTime<Utc>>, _>("expires_at")?,
-                "traceparent": row.try_get::<Option<String>, _>("traceparent")?,
-            });
-            let stranded = Stranded { token: row.try_get("token")?, kind, tenant, rate: row.try_get("rate")?, payload };
-            Ok((row.try_get("due_at")?, row.try_get("notification_id")?, stranded))
-        })
-        .collect()
+    tenant::store::mark_blocked(pool, tenant.id, tenant.revision, code, Some(error.message())).await.map(|_| ())
 }
 
 /// Finds the key of phone hashes, sealed.

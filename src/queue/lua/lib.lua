@@ -66,3 +66,9 @@ local function into_lane(prefix, ready, group, priority, token, now, front)
     redis.call(front and 'LPUSH' or 'RPUSH', lane, token)
     redis.call('ZADD', ready, 'NX', string.format('%.0f', now), group)
 end
+
+-- Whether a job waits, is delayed or is in hand: every one is in `held`, or still an entry of the intake.
+local function holds(jobs, held, token)
+    return redis.call('HEXISTS', held, token) == 1
+        or string.match(token, '^%d+%-%d+$') and #redis.call('XRANGE', jobs, token, token) > 0
+end

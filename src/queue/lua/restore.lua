@@ -1,7 +1,13 @@
--- Puts a job back under its token unless some key still holds it. KEYS: jobs, held, ready.
--- ARGV: prefix, token, lane group, priority, record. Returns 1 when it was put back.
-if redis.call('HEXISTS', KEYS[2], ARGV[2]) == 1 then return 0 end
-if string.match(ARGV[2], '^%d+%-%d+$') and #redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2]) > 0 then return 0 end
-redis.call('HSET', KEYS[2], ARGV[2], ARGV[5])
-into_lane(ARGV[1], KEYS[3], ARGV[3], ARGV[4], ARGV[2], now_us(), false)
-return 1
+-- Puts jobs into their lanes under their tokens, except those that some key still holds. KEYS: jobs, held, ready.
+-- ARGV: prefix, then per job: token, lane group, priority, record. Returns per job 1 when it was put there, else 0.
+local now, done = now_us(), {}
+for i = 2, #ARGV, 4 do
+    local token = ARGV[i]
+    local held = holds(KEYS[1], KEYS[2], token)
+    if not held then
+        redis.call('HSET', KEYS[2], token, ARGV[i + 3])
+        into_lane(ARGV[1], KEYS[3], ARGV[i + 1], ARGV[i + 2], token, now, false)
+    end
+    done[#done + 1] = held and 0 or 1
+end
+return done

@@ -188,7 +188,7 @@ impl Builder {
                 language: kmsnotif_jobs::Language::Id,
                 settings: TenantChange::default(),
             };
-            let tenant = tenant::store::insert(pool, &new).await.unwrap();
+            let tenant = tenant::store::insert(pool, &new, "test").await.unwrap();
             if !self.credit.is_zero() {
                 ledger::store::adjust(pool, tenant.id, self.credit, "seed", "test").await.unwrap();
             }
@@ -222,7 +222,7 @@ pub async fn configure(pool: &PgPool, code: &str, phone_number_id: usize, rate: 
         active: Some(true),
         token: Some(Secret::new(token)),
     };
-    tenant::store::set_configuration(pool, &keyring(), code, &change).await.unwrap();
+    tenant::store::set_configuration(pool, &keyring(), code, &change, "test").await.unwrap();
 }
 
 /// The templates of the product, approved at Meta; loaded once, for it takes a while without optimisation.

@@ -48,11 +48,12 @@ impl TestApp {
         .await;
     }
 
-    /// A post is at most one per notification; what was charged twice would show here even if balances agree.
+    /// A post is at most one per notification, unless it was refunded before an operator resent it; what was charged
+    /// twice would show here even if balances agree.
     async fn assert_all_sent_once(&self) {
         let twice: i64 = sqlx::query_scalar(
-            "select count(*) from (select notification_id from ledger_entry where kind = 'post' \
-             group by notification_id having count(*) > 1) as twice",
+            "select count(*) from (select notification_id from ledger_entry where kind in ('post', 'refund') \
+             group by notification_id having sum(case kind when 'post' then 1 else -1 end) > 1) as twice",
         )
         .fetch_one(&self.pool)
         .await

@@ -2,6 +2,7 @@
 
 mod app; // TestApp and its verbs
 mod build; // how a TestApp is put together
+mod command; // commands as operators run them
 mod database; // a fresh database per test
 mod finish; // the proof that nothing was left over
 mod job; // jobs as producers write them
@@ -13,6 +14,7 @@ mod receiver; // takes the simulator's webhooks
 mod server; // servers that can be killed
 
 pub use app::{TestApp, outcomes};
+pub use build::{SECRET_KEYS, keyring};
 pub use job::{Draft, phone, prescription, registration, reminder};
 pub use poll::{until, until_seen, until_within};
 pub use process::{Process, signal};

@@ -1,0 +1,123 @@
+//! Alerts: a tenant hears that its credit ran out, and before that, that it runs low.
+//!
+//! 1. The pipeline counts what it refuses for lack of credit, one row per tenant, in the transaction that refuses
+//!    ([`store::count_refusals`]).
+//! 2. The scheduler tells of them ([`tell`]): a mail with the count, six hours after the last one at the earliest. It
+//!    waits a minute after the first refusal, so that the count says how bad it is.
+//! 3. It also looks for credit below the tenant's threshold, which costs the pipeline nothing: one mail per fall,
+//!    and again only after the credit was at the threshold or above, and not within six hours.
+//!
+//! The mail and the mark that it was written are one transaction, claimed by one scheduler. A tenant without an
+//! address for alerts gets none; operators see a warning and a metric in either case.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::{PgConnection, PgPool};
+
+use super::ledger;
+use crate::mail::{self, Letter, Outgoing};
+use crate::telemetry::metric;
+use crate::tenant::{self, Tenant, TenantId};
+
+pub mod store;
+#[cfg(test)]
+mod tests;
+
+/// A tenant is told of the same thing so long after the last time at the earliest.
+pub const AGAIN_AFTER: TimeDelta = TimeDelta::hours(6);
+/// Refusals are counted so long before the first mail tells of them.
+pub const GATHER: TimeDelta = TimeDelta::minutes(1);
+
+/// What a tenant is told of; the spelling is the metric's label and the beginning of the mail's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    InsufficientCredit,
+    LowBalance,
+}
+
+impl Reason {
+    fn as_str(self) -> &'static str {
+        match self {
+            Reason::InsufficientCredit => "insufficient_credit",
+            Reason::LowBalance => "low_balance",
+        }
+    }
+}
+
+/// Tells every tenant that is due; says how many. Safe beside other schedulers, and to run again.
+pub async fn tell(pool: &PgPool, now: DateTime<Utc>) -> Result<usize, sqlx::Error> {
+    let mut told = 0;
+    for tenant in store::list_refused(pool, now - GATHER, now - AGAIN_AFTER).await? {
+        told += usize::from(tell_refusals(pool, tenant, now).await?);
+    }
+    store::rearm_low_balances(pool).await?;
+    for tenant in store::list_low_balances(pool, now - AGAIN_AFTER).await? {
+        told += usize::from(tell_low_balance(pool, tenant, now).await?);
+    }
+    Ok(told)
+}
+
+async fn tell_refusals(pool: &PgPool, id: TenantId, now: DateTime<Utc>) -> Result<bool, sqlx::Error> {
+    let mut tx = store::begin(pool).await?;
+    let Some(refusals) = store::claim_refusals(&mut tx, id, now, now - AGAIN_AFTER).await? else { return Ok(false) };
+    let Some(tenant) = find_tenant(&mut tx, id).await? else { return Ok(false) };
+    let Some(balance) = ledger::store::find_balance(&mut *tx, id).await? else { return Ok(false) };
+    let letter = Letter::InsufficientCredit {
+        refused: refusals.count.unsigned_abs(),
+        since: refusals.since,
+        available: balance.available,
+        currency: balance.currency,
+    };
+    write(&mut tx, &tenant, Reason::InsufficientCredit, letter, now).await?;
+    tx.commit().await?;
+    count(Reason::InsufficientCredit);
+    tracing::warn!(
+        tenant = tenant.code,
+        refused = refusals.count,
+        since = %refusals.since,
+        available = %balance.available,
+        mail = tenant.alert_email.is_some(),
+        "notifications were refused for lack of credit: after a top-up, `kmsnotif notification resend`"
+    );
+    Ok(true)
+}
+
+async fn tell_low_balance(pool: &PgPool, id: TenantId, now: DateTime<Utc>) -> Result<bool, sqlx::Error> {
+    let mut tx = store::begin(pool).await?;
+    let Some(low) = store::claim_low_balance(&mut tx, id, now, now - AGAIN_AFTER).await? else { return Ok(false) };
+    let Some(tenant) = find_tenant(&mut tx, id).await? else { return Ok(false) };
+    let (available, threshold) = (low.available, low.threshold);
+    let letter = Letter::LowBalance { available, threshold, currency: tenant.currency, at: now };
+    write(&mut tx, &tenant, Reason::LowBalance, letter, now).await?;
+    tx.commit().await?;
+    count(Reason::LowBalance);
+    tracing::warn!(
+        tenant = tenant.code,
+        %available,
+        %threshold,
+        mail = tenant.alert_email.is_some(),
+        "a tenant's credit fell below its threshold"
+    );
+    Ok(true)
+}
+
+async fn find_tenant(tx: &mut PgConnection, id: TenantId) -> Result<Option<Tenant>, sqlx::Error> {
+    Ok(tenant::store::list_settings_by_id(tx, &[id]).await?.pop())
+}
+
+/// Writes the mail into the outbox, if there is an address.
+async fn write(
+    tx: &mut PgConnection,
+    tenant: &Tenant,
+    reason: Reason,
+    letter: Letter,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    let Some(to) = &tenant.alert_email else { return Ok(()) };
+    let key = format!("{}:{}:{}", reason.as_str(), tenant.id, now.timestamp_micros());
+    mail::store::insert(tx, &Outgoing { tenant_id: tenant.id, key, to, letter }).await?;
+    Ok(())
+}
+
+fn count(reason: Reason) {
+    metrics::counter!(metric::ALERTS, "reason" => reason.as_str()).increment(1);
+}

@@ -1,0 +1,139 @@
+//! The SQL of alerts: counting in the pipeline, claiming in the scheduler.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use sqlx::{FromRow, PgConnection, PgPool, Postgres, Transaction};
+
+use crate::tenant::TenantId;
+
+/// Counts notifications that this transaction refuses for lack of credit.
+///
+/// One statement per batch, in the order of the tenants, whose accounts are locked: nobody else counts for them
+/// meanwhile, and a scheduler that tells of them holds the row for a moment only.
+pub async fn count_refusals(
+    tx: &mut PgConnection,
+    refused: &BTreeMap<TenantId, i64>,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    let (tenants, counts): (Vec<TenantId>, Vec<i64>) = refused.iter().unzip();
+    sqlx::query(
+        "insert into refusal_alert as a (tenant_id, refused, since) \
+         select tenant_id, refused, $3 from unnest($1::uuid[], $2::bigint[]) as r (tenant_id, refused) \
+         order by tenant_id \
+         on conflict (tenant_id) do update set refused = a.refused + excluded.refused, \
+                since = coalesce(a.since, excluded.since)",
+    )
+    .bind(tenants)
+    .bind(counts)
+    .bind(now)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Begins a transaction that tells one tenant; it never holds a row for long that the pipeline counts in.
+pub(super) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    pool.begin_with("begin; set local idle_in_transaction_session_timeout = '5s'").await
+}
+
+/// Lists tenants with refusals since `gathered` or before, who were last told at `told` or before.
+pub(super) async fn list_refused(
+    pool: &PgPool,
+    gathered: DateTime<Utc>,
+    told: DateTime<Utc>,
+) -> Result<Vec<TenantId>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select tenant_id from refusal_alert \
+         where refused > 0 and since <= $1 and (told_at is null or told_at <= $2) order by tenant_id",
+    )
+    .bind(gathered)
+    .bind(told)
+    .fetch_all(pool)
+    .await
+}
+
+/// What was refused since the last mail.
+#[derive(Debug, Clone, FromRow)]
+pub(super) struct Refusals {
+    #[sqlx(rename = "refused")]
+    pub(super) count: i64,
+    pub(super) since: DateTime<Utc>,
+}
+
+/// Takes a tenant's refusals to tell of them; none if another scheduler was faster.
+pub(super) async fn claim_refusals(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    now: DateTime<Utc>,
+    told: DateTime<Utc>,
+) -> Result<Option<Refusals>, sqlx::Error> {
+    sqlx::query_as(
+        "with due as (select tenant_id, refused, since from refusal_alert \
+                      where tenant_id = $1 and refused > 0 and (told_at is null or told_at <= $3) for update) \
+         update refusal_alert a set refused = 0, since = null, told_at = $2 \
+         from due where a.tenant_id = due.tenant_id returning due.refused, due.since",
+    )
+    .bind(tenant)
+    .bind(now)
+    .bind(told)
+    .fetch_optional(tx)
+    .await
+}
+
+/// Notes that credit is at its threshold or above again, or that there is no threshold any more.
+pub(super) async fn rearm_low_balances(pool: &PgPool) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update low_balance_alert l set told = false from tenant t join account a using (tenant_id) \
+         where l.tenant_id = t.tenant_id and l.told \
+           and (t.low_balance_threshold is null or a.available >= t.low_balance_threshold)",
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Lists tenants below their threshold who were not told of it, and of no earlier fall after `told`.
+pub(super) async fn list_low_balances(pool: &PgPool, told: DateTime<Utc>) -> Result<Vec<TenantId>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select t.tenant_id from tenant t join account a using (tenant_id) left join low_balance_alert l using (tenant_id) \
+         where a.available < t.low_balance_threshold and (l.tenant_id is null or not l.told and l.told_at <= $1) \
+         order by t.tenant_id",
+    )
+    .bind(told)
+    .fetch_all(pool)
+    .await
+}
+
+/// A fall below the threshold.
+#[derive(Debug, Clone, FromRow)]
+pub(super) struct LowBalance {
+    pub(super) available: Decimal,
+    pub(super) threshold: Decimal,
+}
+
+/// Takes a tenant's fall to tell of it; none if another scheduler was faster, or the credit rose meanwhile.
+pub(super) async fn claim_low_balance(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    now: DateTime<Utc>,
+    told: DateTime<Utc>,
+) -> Result<Option<LowBalance>, sqlx::Error> {
+    sqlx::query_as(
+        "with low as (select t.tenant_id, a.available, t.low_balance_threshold as threshold \
+                      from tenant t join account a using (tenant_id) \
+                      where t.tenant_id = $1 and a.available < t.low_balance_threshold), \
+              claimed as (insert into low_balance_alert as l (tenant_id, told, told_at) \
+                          select tenant_id, true, $2 from low \
+                          on conflict (tenant_id) do update set told = true, told_at = excluded.told_at \
+                             where not l.told and l.told_at <= $3 \
+                          returning l.tenant_id) \
+         select low.available, low.threshold from low join claimed using (tenant_id)",
+    )
+    .bind(tenant)
+    .bind(now)
+    .bind(told)
+    .fetch_optional(tx)
+    .await
+}

@@ -1,0 +1,130 @@
+//! What may be sent again: looked for in pages, and read as jobs under the account's lock.
+
+use kmsnotif_jobs::{Kind, Language};
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, PgExecutor, PgPool, Row as _};
+use uuid::Uuid;
+
+use super::job::{job_columns, read_payload};
+use crate::notification::record::NotificationId;
+use crate::notification::resend::{Candidate, Which};
+use crate::notification::status::Status;
+use crate::tenant::{E164, TenantId};
+
+macro_rules! select_candidate {
+    ($rest:literal) => {
+        concat!(
+            "select n.notification_id, n.kind, n.language, n.recipient, n.recipient_hash, n.status, n.expires_at, \
+                    n.data is null as erased \
+             from notification n ",
+            $rest
+        )
+    };
+}
+
+/// Finds one by the producer's id.
+pub(crate) async fn find_candidate(
+    executor: impl PgExecutor<'_>,
+    tenant: TenantId,
+    job_id: &str,
+) -> Result<Option<Candidate>, sqlx::Error> {
+    sqlx::query(select_candidate!(
+        "join notification_key k on k.tenant_id = n.tenant_id and k.notification_id = n.notification_id \
+         where k.tenant_id = $1 and k.job_id = $2"
+    ))
+    .bind(tenant)
+    .bind(job_id)
+    .fetch_optional(executor)
+    .await?
+    .as_ref()
+    .map(read_candidate)
+    .transpose()
+}
+
+/// Lists a page of a tenant's notifications behind `after`, the oldest first.
+pub(crate) async fn list_candidates(
+    pool: &PgPool,
+    tenant: TenantId,
+    which: &Which,
+    after: NotificationId,
+    most: i64,
+) -> Result<Vec<Candidate>, sqlx::Error> {
+    // The ids begin with the time, so the key finds the first row and the months; the column decides. An hour
+    // covers the distance between two clocks.
+    let rows = sqlx::query(select_candidate!(
+        "where n.tenant_id = $1 and n.notification_id > $2 and n.status = $3 and ($4::text is null or n.reason = $4) \
+           and ($5::text is null or n.kind = $5) \
+           and ($6::timestamptz is null \
+                or n.notification_id >= uuid_floor($6 - interval '1 hour') and n.created_at >= $6) \
+           and n.notification_id < uuid_floor($7 + interval '1 hour') and n.created_at < $7 \
+         order by n.notification_id limit $8"
+    ))
+    .bind(tenant)
+    .bind(after)
+    .bind(which.status.as_str())
+    .bind(&which.reason)
+    .bind(which.kind.map(Kind::as_str))
+    .bind(which.since)
+    .bind(which.until)
+    .bind(most)
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(read_candidate).collect()
+}
+
+fn read_candidate(row: &PgRow) -> Result<Candidate, sqlx::Error> {
+    let recipient: Option<&str> = row.try_get("recipient")?;
+    let hash: Option<&[u8]> = row.try_get("recipient_hash")?;
+    Ok(Candidate {
+        id: row.try_get("notification_id")?,
+        kind: parsed(row, "kind")?,
+        language: parsed::<Language>(row, "language")?,
+        // Without a hash it was no phone number when it came, and is stored as it came.
+        recipient: recipient.filter(|_| hash.is_some()).and_then(E164::from_stored),
+        status: parsed::<Status>(row, "status")?,
+        expires_at: row.try_get("expires_at")?,
+        erased: row.try_get::<bool, _>("erased")? || recipient.is_none(),
+    })
+}
+
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(row: &PgRow, column: &str) -> Result<T, sqlx::Error> {
+    let text: &str = row.try_get(column)?;
+    text.parse().map_err(|error: T::Err| sqlx::Error::Decode(format!("{column} {text:?}: {error}").into()))
+}
+
+/// A notification as the queue is to carry it.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    pub(crate) id: NotificationId,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) content_hash: Vec<u8>,
+}
+
+/// Reads these notifications as jobs; those that were erased meanwhile are left out.
+pub(crate) async fn list_carried(
+    tx: &mut PgConnection,
+    (tenant, code): (TenantId, &str),
+    ids: &[Uuid],
+) -> Result<Vec<Carried>, sqlx::Error> {
+    let rows = sqlx::query(concat!(
+        "select n.notification_id, k.content_hash, ",
+        job_columns!(),
+        " from unnest($2::uuid[]) with ordinality as asked (notification_id, place) \
+         join notification n on n.tenant_id = $1 and n.notification_id = asked.notification_id \
+         join notification_key k on k.tenant_id = $1 and k.job_id = n.job_id \
+         where n.data is not null and n.recipient is not null order by asked.place",
+    ))
+    .bind(tenant)
+    .bind(ids)
+    .fetch_all(tx)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Carried {
+                id: row.try_get("notification_id")?,
+                payload: read_payload(row, code)?.to_string().into_bytes(),
+                content_hash: row.try_get("content_hash")?,
+            })
+        })
+        .collect()
+}
