@@ -84,13 +84,15 @@ pub(super) fn terminate_when_stdin_ends() {
     });
 }
 
-/// Completes at SIGTERM or SIGINT.
-pub(super) async fn terminated() {
+/// Completes at SIGTERM or SIGINT, which end nothing by themselves from this call on.
+pub(super) fn terminated() -> impl Future<Output = ()> + Send + 'static {
     use tokio::signal::unix::{SignalKind, signal};
     let mut term = signal(SignalKind::terminate()).expect("a handler of SIGTERM can be installed");
     let mut interrupt = signal(SignalKind::interrupt()).expect("a handler of SIGINT can be installed");
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = interrupt.recv() => {}
+    async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }

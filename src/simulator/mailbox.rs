@@ -51,7 +51,7 @@ pub struct ReceivedMail {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MailFaults {
-    /// Every command is answered with this code; 421 closes the connection, also new ones.
+    /// Every mail is answered with this code (at MAIL); 421 closes all connections, also new ones.
     pub refuse: Option<u16>,
     /// These recipients are answered with a code, as in 550 or 451.
     pub reject: HashMap<String, u16>,
@@ -94,7 +94,7 @@ impl Mailbox {
         self.lock().faults = faults;
     }
 
-    /// The code with which every command is answered, if any.
+    /// The code with which every mail is answered, if any.
     pub fn refuses(&self) -> Option<u16> {
         self.lock().faults.refuse
     }

@@ -178,7 +178,8 @@ impl Connection {
 
     /// Answers a command; true when the text of a mail follows.
     async fn obey(&mut self, request: Request<String>) -> Result<bool, End> {
-        if let Some(code) = self.state.mailbox.refuses() {
+        let refusal = self.state.mailbox.refuses();
+        if let Some(code) = refusal.filter(|code| *code == 421 || matches!(request, Request::Mail { .. })) {
             self.answer(&format!("{code} the simulator was told to refuse all mail")).await?;
             return if code == 421 { Err(End) } else { Ok(false) };
         }

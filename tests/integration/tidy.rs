@@ -128,6 +128,14 @@ fn only_whatsapp_and_the_simulator_name_reqwest() {
 }
 
 #[test]
+fn only_mail_names_lettre_and_mail_is_a_leaf() {
+    assert_only_in(&["src/mail/"], &["lettre::"], &sources(), "handing mail over is mail's affair");
+    let mail: Vec<File> = sources().into_iter().filter(|file| file.path.starts_with("src/mail/")).collect();
+    let words = ["crate::credit", "crate::notification", "crate::whatsapp", "crate::queue", "crate::web", "crate::cli"];
+    assert_only_in(&[], &words, &mail, "whoever writes mails knows mail, and not the other way round");
+}
+
+#[test]
 fn sql_lies_in_stores_only() {
     let files: Vec<File> = sources()
         .into_iter()
