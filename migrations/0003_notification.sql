@@ -23,11 +23,8 @@ create table notification (
     recipient text,
     recipient_hash bytea,
     language text not null,
-    template text,
     -- The job's data as JSON text: read whole or not at all, so jsonb would only cost.
     data text,
-    -- The message as sent.
-    message text,
     price_id bigint,
     price numeric(24, 6),
     currency text,
@@ -45,8 +42,9 @@ create table notification (
     token text not null,
     send_after timestamptz,
     expires_at timestamptz,
-    -- Set while waiting, sending or unknown: when the row is due. Null once its outcome is known,
-    -- so that the index below holds open rows only.
+    -- When a row is due that waits or is unknown; null once its outcome is known. A first attempt in `sending`
+    -- has none either: a notification that goes the ordinary way never touches an indexed column again, so its
+    -- updates stay on their page (HOT). The sweep gives one to those that a crash left in `sending`.
     due_at timestamptz,
     -- Grows with each event sent to the producer.
     seq integer not null default 0,
@@ -72,8 +70,10 @@ create table notification (
 -- All notifications of one patient (opt-out, erasure, search by phone).
 -- The hash comes first, so that a plan made while a month is empty cannot mistake it for an index of the tenant.
 create index notification_recipient on notification (recipient_hash, tenant_id);
--- The open ones: the sweep, unknown outcomes, the proof of `reserved`.
-create index notification_open on notification (due_at) where due_at is not null;
+-- What waits and what is unknown: the sweep, unknown outcomes.
+create index notification_due on notification (due_at) where due_at is not null;
+-- Rows lie in the order of their creation: a time is found by a few pages of summary, which cost no insert anything.
+create index notification_created on notification using brin (created_at) with (pages_per_range = 32, autosummarize = on);
 
 create table attempt (
     tenant_id uuid not null,
@@ -85,6 +85,10 @@ create table attempt (
     error_code integer,
     error text,
     wamid text,
+    -- The template's name at Meta and the text as sent; null where nobody lived to write them. They belong to the
+    -- attempt: the next one may be in other words.
+    template text,
+    message text,
     primary key (tenant_id, notification_id, number),
     constraint attempt_outcome_known check (outcome in
         ('accepted', 'rejected', 'template', 'throttled', 'unavailable', 'unknown', 'sender_blocked', 'wait'))
@@ -106,8 +110,16 @@ create table event_outbox (
     event_outbox_id uuid primary key,
     created_at timestamptz not null default now(),
     -- JSON documents, one a line.
-    events text not null
+    events text compression lz4 not null
 );
+
+-- Until when the sweep has looked for rows that a crash left in `sending`.
+create table sweep_mark (
+    only_row boolean primary key default true,
+    swept_until timestamptz not null default now(),
+    constraint sweep_mark_only_row check (only_row)
+);
+insert into sweep_mark default values;
 
 -- Months are named by their first day; a UUIDv7 begins with 48 bits of milliseconds, so a month is a range of ids.
 create function uuid_floor(moment timestamptz) returns uuid language sql immutable as $$
@@ -133,8 +145,8 @@ begin
                 execute format('create table %I partition of %I for values from (%L) to (%L) with (fillfactor = %s)',
                     child, parent, uuid_floor(month),
                     uuid_floor(((month at time zone 'utc') + interval '1 month') at time zone 'utc'),
-                    -- Later status events update the row in place (HOT) when its page has room.
-                    case parent when 'notification' then 75 else 100 end);
+                    -- A row and its next version fit one page, even when all of a page change in one transaction.
+                    case parent when 'notification' then 50 else 100 end);
             end if;
         end loop;
     end loop;

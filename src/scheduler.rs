@@ -1,32 +1,43 @@
 //! The scheduler process: what must happen now and then, whoever does it, and never twice.
 //!
-//! It never sends to a patient. Every tick is safe beside other schedulers: the sweep is decided by the queue in
-//! one atomic step, the months are created under a lock of the database, an alert and a mail are claimed by one. Mails have a task of
-//! their own: a mail server that is slow holds nothing else up.
+//! It never sends to a patient. Every duty is safe beside other schedulers: the sweep is decided by the queue in
+//! one atomic step; months are created, and the audit is sealed, under locks of the database; purchases, alerts,
+//! mails and jobs of the outbox are claimed by row. Each duty is a loop of its own, so that a slow one (a mail server, a long backlog) holds up no other.
 
 use std::time::Duration;
 
 use chrono::Utc;
 use sqlx::PgPool;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::audit;
 use crate::config::{MailConfig, RedisConfig, WorkerConfig};
-use crate::credit::alert;
+use crate::credit::{alert, purchase};
 use crate::mail::{self, Composer, Delivery, Relay};
 use crate::notification::{store, sweep};
 use crate::queue::Queue;
+use crate::secret::Keyring;
+
+pub mod outbox;
 
 /// How often the sweep looks for stranded notifications.
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
 /// How often the coming months are made sure of.
 const PARTITIONS_EVERY: Duration = Duration::from_hours(1);
+/// Months of notifications that are made ahead.
+const MONTHS_AHEAD: i32 = 6;
+/// How often jobs of our own are looked for.
+const OUTBOX_EVERY: Duration = Duration::from_secs(1);
+/// How often purchases are looked at.
+const PURCHASES_EVERY: Duration = Duration::from_secs(5);
+/// Whoever pays completes within moments; what is PAID for longer was left by a crash.
+const PAID_PATIENCE: Duration = Duration::from_secs(10);
 /// How often tenants are looked for whose credit runs out.
 const ALERTS_EVERY: Duration = Duration::from_secs(30);
 /// How often the outbox of mails is counted.
 const MAILS_COUNTED_EVERY: Duration = Duration::from_secs(15);
-/// Months of notifications that are made ahead.
-const MONTHS_AHEAD: i32 = 6;
 
 /// What a scheduler is started with.
 #[derive(Debug)]
@@ -39,20 +50,16 @@ pub struct Scheduler {
     pub worker: WorkerConfig,
     /// How mail leaves.
     pub mail: MailConfig,
+    /// Opens the key that signs the heads of the audit.
+    pub keyring: Keyring,
 }
 
 impl Scheduler {
-    /// Ticks until `stop` completes.
+    /// Does its duties until `stop` completes; a mail in hand is finished, everything else can be left at any moment.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let queue = Queue::new(crate::worker::open_redis(&self.redis)?, &self.redis.namespace);
+        let client = crate::worker::open_redis(&self.redis)?;
+        let queue = || Queue::new(client.clone(), &self.redis.namespace);
         let patience = sweep::patience(self.worker.lease);
-        let mut sweep_tick = interval(SWEEP_EVERY.min(patience / 4));
-        let mut partition_tick = interval(PARTITIONS_EVERY);
-        let mut mail_tick = interval(MAILS_COUNTED_EVERY);
-        let mut alert_tick = interval(ALERTS_EVERY);
-        for tick in [&mut sweep_tick, &mut partition_tick, &mut mail_tick, &mut alert_tick] {
-            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        }
         let delivery = Delivery {
             pool: self.pool.clone(),
             composer: Composer::new(&self.mail)?,
@@ -61,35 +68,108 @@ impl Scheduler {
         };
         let (stopping, stopping_receiver) = watch::channel(false);
         let delivery = tokio::spawn(delivery.run(stopping_receiver));
+        let mut duties = JoinSet::new();
+        let pool = &self.pool;
+        duties.spawn(sweep_stranded(pool.clone(), queue(), patience));
+        duties.spawn(make_months(pool.clone()));
+        duties.spawn(enqueue_own_jobs(pool.clone(), queue()));
+        duties.spawn(tend_purchases(pool.clone()));
+        duties.spawn(alert_tenants(pool.clone()));
+        duties.spawn(count_mails(pool.clone()));
+        // What it was sealing is rolled back when it ends, and is sealed by whoever is next.
+        duties.spawn(audit::keep_sealing(pool.clone(), self.keyring));
         tracing::info!(?patience, "scheduler starts");
-        tokio::pin!(stop);
-        loop {
-            tokio::select! {
-                () = &mut stop => break,
-                _ = sweep_tick.tick() => match sweep::run(&self.pool, &queue, patience).await {
-                    Ok(0) => {}
-                    Ok(restored) => tracing::info!(restored, "stranded notifications enqueued again"),
-                    Err(error) => tracing::warn!(%error, "the sweep failed; the next tick tries again"),
-                },
-                _ = partition_tick.tick() => {
-                    if let Err(error) = store::ensure_partitions(&self.pool, MONTHS_AHEAD).await {
-                        tracing::error!(%error, "the coming months could not be created: check the database role's rights");
-                    }
-                }
-                _ = alert_tick.tick() => match alert::tell(&self.pool, Utc::now()).await {
-                    Ok(_) => {}
-                    Err(error) => tracing::warn!(%error, "alerts could not be written; the next tick tries again"),
-                },
-                _ = mail_tick.tick() => {
-                    if let Err(error) = mail::tell_depth(&self.pool).await {
-                        tracing::debug!(%error, "mails could not be counted; the next tick tries again");
-                    }
-                }
-            }
+        tokio::select! {
+            () = stop => {}
+            // None of them ends by itself: this one panicked, and whoever watches the process starts it anew.
+            Some(ended) = duties.join_next() => ended?,
         }
+        duties.shutdown().await;
         stopping.send_replace(true);
         delivery.await?;
         tracing::info!("scheduler ended");
         Ok(())
+    }
+}
+
+/// Ticks of which none is made up for.
+fn ticks(every: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Enqueues again what a lost Redis left behind.
+async fn sweep_stranded(pool: PgPool, queue: Queue, patience: Duration) {
+    let mut ticks = ticks(SWEEP_EVERY.min(patience / 4));
+    loop {
+        ticks.tick().await;
+        match sweep::run(&pool, &queue, patience).await {
+            Ok(0) => {}
+            Ok(restored) => tracing::info!(restored, "stranded notifications enqueued again"),
+            Err(error) => tracing::warn!(%error, "the sweep failed; the next tick tries again"),
+        }
+    }
+}
+
+/// Makes the partitions of the coming months.
+async fn make_months(pool: PgPool) {
+    let mut ticks = ticks(PARTITIONS_EVERY);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = store::ensure_partitions(&pool, MONTHS_AHEAD).await {
+            tracing::error!(%error, "the coming months could not be created: check the database role's rights");
+        }
+    }
+}
+
+/// Hands the jobs that our own changes caused to the queue.
+async fn enqueue_own_jobs(pool: PgPool, queue: Queue) {
+    let mut ticks = ticks(OUTBOX_EVERY);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = outbox::enqueue(&pool, &queue).await {
+            tracing::warn!(%error, "jobs of our own could not be enqueued; they stay in the outbox");
+        }
+    }
+}
+
+/// Completes what a crash left at PAID, and tells of purchases whose time is over.
+async fn tend_purchases(pool: PgPool) {
+    let mut ticks = ticks(PURCHASES_EVERY);
+    loop {
+        ticks.tick().await;
+        match purchase::store::complete_stranded(&pool, PAID_PATIENCE).await {
+            Ok(0) => {}
+            Ok(completed) => tracing::warn!(completed, "purchases that a crash left at PAID were completed"),
+            Err(error) => tracing::warn!(%error, "paid purchases could not be looked for; the next tick tries again"),
+        }
+        match purchase::store::expire_due(&pool).await {
+            Ok(0) => {}
+            Ok(expired) => tracing::info!(expired, "purchases expired"),
+            Err(error) => tracing::warn!(%error, "purchases could not be expired; the next tick tries again"),
+        }
+    }
+}
+
+/// Tells tenants whose credit runs out.
+async fn alert_tenants(pool: PgPool) {
+    let mut ticks = ticks(ALERTS_EVERY);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = alert::tell(&pool, Utc::now()).await {
+            tracing::warn!(%error, "alerts could not be written; the next tick tries again");
+        }
+    }
+}
+
+/// Tells operators how many mails wait.
+async fn count_mails(pool: PgPool) {
+    let mut ticks = ticks(MAILS_COUNTED_EVERY);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = mail::tell_depth(&pool).await {
+            tracing::debug!(%error, "mails could not be counted; the next tick tries again");
+        }
     }
 }

@@ -86,6 +86,10 @@ actions! {
     LoginFail = "login.fail",
     /// Somebody logged out.
     LoginEnd = "login.end",
+    /// The clock of the chains was shifted, in a cluster that a dump was restored into.
+    AuditRebase = "audit.rebase",
+    /// A month of the event log was dropped; the subject is its table.
+    MonthDrop = "month.drop",
     /// Somebody looked at a patient's data.
     PatientView = "patient.view",
 }

@@ -23,6 +23,19 @@ pub(super) async fn list_faults(
     seen: &HashMap<Uuid, Seen>,
     queue: &Stats,
 ) -> anyhow::Result<Vec<String>> {
+    let mut faults = list_ledger_faults(pool, jobs).await?;
+    faults.extend(compare_with_stub(pool, seen).await?);
+    let Stats { waiting, running, delayed, rejected, workers, .. } = *queue;
+    if waiting + running + delayed + rejected + workers > 0 {
+        faults.push(format!(
+            "the queue is not empty: {waiting} waiting, {running} running, {delayed} delayed, {rejected} rejected, {workers} workers"
+        ));
+    }
+    Ok(faults)
+}
+
+/// What is wrong with rows, entries, balances and events; none if every job was accepted and charged once.
+pub(super) async fn list_ledger_faults(pool: &PgPool, jobs: usize) -> anyhow::Result<Vec<String>> {
     let mut faults = Vec::new();
     let outcomes = store::list_outcomes(pool).await?;
     if outcomes != [("accepted".to_owned(), jobs as i64)] && jobs > 0 {
@@ -30,12 +43,18 @@ pub(super) async fn list_faults(
         faults.push(format!("of {jobs} jobs all should be accepted, and there are: {}", found.join(", ")));
     }
     let (keys, attempts, accepted) = store::get_counts(pool).await?;
-    for (what, found) in [("jobs have a notification", keys), ("attempts", attempts), ("accepted attempts", accepted)] {
+    let (posts, charged) = store::get_posts(pool).await?;
+    for (what, found) in [
+        ("jobs have a notification", keys),
+        ("attempts", attempts),
+        ("accepted attempts", accepted),
+        ("entries that post a price", posts),
+        ("notifications that were charged", charged),
+    ] {
         if found != jobs as i64 {
             faults.push(format!("{found} {what}, and there should be {jobs}"));
         }
     }
-    faults.extend(compare_with_stub(pool, seen).await?);
     let proofs = ledger::store::verify(pool, None).await?;
     let drifts = proofs.iter().flat_map(ledger::Proof::drifts).map(|drift| format!("the ledger drifts: {drift}"));
     faults.extend(first_few(drifts.collect()));
@@ -48,12 +67,6 @@ pub(super) async fn list_faults(
         })
     });
     faults.extend(first_few(wrong.collect()));
-    let Stats { waiting, running, delayed, rejected, workers, .. } = *queue;
-    if waiting + running + delayed + rejected + workers > 0 {
-        faults.push(format!(
-            "the queue is not empty: {waiting} waiting, {running} running, {delayed} delayed, {rejected} rejected, {workers} workers"
-        ));
-    }
     let events = store::count_outbox(pool).await?;
     if events > 0 {
         faults.push(format!("events were left in the outbox, rows: {events}"));

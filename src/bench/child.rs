@@ -189,7 +189,8 @@ impl WorkerChild {
     }
 }
 
-fn read_batches(text: &str) -> HashMap<String, (f64, f64)> {
+/// Sums and counts of batch sizes, by step, from a scrape.
+pub(super) fn read_batches(text: &str) -> HashMap<String, (f64, f64)> {
     let mut batches: HashMap<String, (f64, f64)> = HashMap::new();
     for line in text.lines() {
         let Some(rest) = line.strip_prefix(crate::telemetry::metric::BATCH_JOBS) else { continue };
@@ -203,6 +204,17 @@ fn read_batches(text: &str) -> HashMap<String, (f64, f64)> {
         }
     }
     batches
+}
+
+/// The mean size of the batches of one step between two scrapes.
+pub(super) fn mean_batch(
+    after: &HashMap<String, (f64, f64)>,
+    before: &HashMap<String, (f64, f64)>,
+    step: &str,
+) -> Option<f64> {
+    let (sum, count) = after.get(step).copied().unwrap_or_default();
+    let (sum_before, count_before) = before.get(step).copied().unwrap_or_default();
+    (count > count_before).then(|| (sum - sum_before) / (count - count_before))
 }
 
 #[cfg(test)]

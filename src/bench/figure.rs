@@ -22,27 +22,27 @@ macro_rules! figures {
         /// Every figure, in the order of the table.
         pub const FIGURES: &[Figure] =
             &[$(Figure { name: $name, title: $title, unit: $unit, decimals: $decimals }),+];
-        /// Their headings, as columns of the answer.
-        pub const COLUMNS: &[crate::cli::output::Column] = &[$(crate::cli::output::text($title, 0)),+];
     };
 }
 figures! {
     JOBS_PER_SECOND "jobs_per_second" "jobs/s, first to last acceptance" "" 0;
     JOBS_PER_SECOND_ACKED "jobs_per_second_acked" "jobs/s, from the start until all are acknowledged" "" 0;
+    PAIRS_PER_SECOND "pairs_per_second" "reserve+post pairs/s" "" 0;
     REQUEST_P50 "xadd_to_request_ms_p50" "XADD to request, idle system, p50" "ms" 2;
     REQUEST_P99 "xadd_to_request_ms_p99" "XADD to request, idle system, p99" "ms" 2;
     REQUEST_MAX "xadd_to_request_ms_max" "XADD to request, idle system, max" "ms" 2;
     ACCEPTED_P50 "xadd_to_accepted_ms_p50" "XADD to accepted, idle system, p50" "ms" 2;
     ACCEPTED_P99 "xadd_to_accepted_ms_p99" "XADD to accepted, idle system, p99" "ms" 2;
     ACCEPTED_MAX "xadd_to_accepted_ms_max" "XADD to accepted, idle system, max" "ms" 2;
+    PAIR_CPU "own_cpu_us_per_pair" "CPU per pair, the pipeline's batches" "µs" 1;
+    POSTGRES_PAIR_CPU "postgres_cpu_us_per_pair" "CPU per pair, Postgres" "µs" 1;
     WORKER_CPU "worker_cpu_us_per_job" "CPU per job, worker" "µs" 1;
     POSTGRES_CPU "postgres_cpu_us_per_job" "CPU per job, Postgres" "µs" 1;
     REDIS_CPU "redis_cpu_us_per_job" "CPU per job, Redis" "µs" 1;
     STUB_CPU "stub_cpu_us_per_job" "CPU per job, stub" "µs" 1;
     WORKER_MEMORY "worker_memory_mb_peak" "memory of a worker, peak" "MB" 1;
     IDLE_CPU "worker_idle_cpu_percent" "CPU of an idle worker" "% of a core" 2;
-    ADMIT_BATCH "admit_batch_mean" "jobs per batch, admit" "" 1;
-    SETTLE_BATCH "settle_batch_mean" "jobs per batch, settle" "" 1;
+    WRITE_BATCH "write_batch_mean" "steps per transaction" "" 1;
     ACK_BATCH "ack_batch_mean" "jobs per batch, ack" "" 1;
 }
 

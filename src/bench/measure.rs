@@ -9,7 +9,7 @@ use kmsnotif_jobs::Producer;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::child::{Place, Stub, WorkerChild};
+use super::child::{Place, Stub, WorkerChild, mean_batch};
 use super::figure::{self, Run, percentile};
 use super::job::{self, Phase};
 use super::place::Home;
@@ -144,12 +144,8 @@ impl<'a> Bench<'a> {
             set(run, figure, used.map(|used| used.as_secs_f64() * 1e6 / jobs as f64));
         }
         let batches = self.batches().await?;
-        for (figure, step) in
-            [(figure::ADMIT_BATCH, "admit"), (figure::SETTLE_BATCH, "settle"), (figure::ACK_BATCH, "ack")]
-        {
-            let (sum, count) = batches.get(step).copied().unwrap_or_default();
-            let (sum_before, count_before) = batches_before.get(step).copied().unwrap_or_default();
-            set(run, figure, (count > count_before).then(|| (sum - sum_before) / (count - count_before)));
+        for (figure, step) in [(figure::WRITE_BATCH, "write"), (figure::ACK_BATCH, "ack")] {
+            set(run, figure, mean_batch(&batches, &batches_before, step));
         }
         Ok(())
     }
@@ -228,7 +224,8 @@ impl<'a> Bench<'a> {
     }
 }
 
-fn set(run: &mut Run, figure: &'static str, value: Option<f64>) {
+/// Notes a figure, if it could be measured.
+pub(super) fn set(run: &mut Run, figure: &'static str, value: Option<f64>) {
     if let Some(value) = value {
         run.insert(figure, value);
     }

@@ -6,12 +6,14 @@
 //! 3. Jobs to warm up; jobs at a low rate, for latency; then all jobs at once, for throughput.
 //! 4. The workers end in order, everything is checked (`check`), and both places are removed again.
 //!
+//! With `--ledger` there are neither queue nor stub: jobs go through reservation and posting only (`ledger`).
 //! A run that lost, doubled or mischarged anything fails: a speed without correctness is no figure.
 mod check;
 mod child;
 pub mod figure;
 mod job;
 mod keyspace;
+mod ledger;
 mod measure;
 mod place;
 mod proc;
@@ -40,6 +42,9 @@ pub struct Plan {
     pub tenants: usize,
     /// All jobs on the first tenant, instead of in turn.
     pub hot: bool,
+    /// Only reservation and posting.
+    #[serde(default)]
+    pub ledger: bool,
     /// Jobs enqueued at once.
     pub jobs: usize,
     /// Jobs before anything is measured.
@@ -101,7 +106,8 @@ pub async fn run(
         servers = Some(home.servers.clone());
         // What is dropped ends its children, so nothing works in the place that is removed.
         let done = tokio::select! {
-            done = run_once(&plan, &home, tell) => done,
+            done = run_once(&plan, &home, tell), if !plan.ledger => done,
+            done = ledger::run_once(&plan, &home, tell), if plan.ledger => done,
             () = &mut stop => Err(anyhow::anyhow!("the bench was stopped by a signal")),
         };
         let removed = home.remove().await;

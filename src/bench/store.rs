@@ -56,6 +56,13 @@ pub(super) async fn get_counts(pool: &PgPool) -> Result<(i64, i64, i64), sqlx::E
     .await
 }
 
+/// Counts entries that post a price, and the notifications they are of.
+pub(super) async fn get_posts(pool: &PgPool) -> Result<(i64, i64), sqlx::Error> {
+    sqlx::query_as("select count(*), count(distinct notification_id) from ledger_entry where kind = 'post'")
+        .fetch_one(pool)
+        .await
+}
+
 /// One notification, as far as the bench compares it.
 #[derive(Debug, Clone)]
 pub(super) struct Sent {

@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::output::{Column, Show};
+use super::output::{Column, Show, text};
 use super::process::terminated;
 use super::{Global, Output};
-use crate::bench::figure::{COLUMNS, FIGURES, Spreads};
+use crate::bench::figure::{FIGURES, Spreads};
 use crate::bench::{self, Plan, Report};
 use crate::config::{DatabaseConfig, RedisConfig, WorkerConfig, environment};
 
@@ -23,7 +23,8 @@ use crate::config::{DatabaseConfig, RedisConfig, WorkerConfig, environment};
 /// jobs/s is the number of jobs by the time from the first to the last acceptance, with all jobs enqueued before.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  kmsnotif bench\n  kmsnotif bench --hot --runs 5 --json > after.json\n  \
-    kmsnotif bench --runs 5 --compare before.json\n  kmsnotif bench --latency 100 --concurrency 2000")]
+    kmsnotif bench --runs 5 --compare before.json\n  kmsnotif bench --latency 100 --concurrency 2000\n  \
+    kmsnotif bench --ledger --runs 3       only reservation and posting, of one tenant")]
 pub struct Args {
     /// Tenants.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=99_999))]
@@ -34,6 +35,9 @@ pub struct Args {
     /// All jobs on one tenant, instead of on all in turn.
     #[arg(long)]
     hot: bool,
+    /// Only reservation and posting of one tenant's jobs, by the batches of the pipeline; then the ledger is verified.
+    #[arg(long, conflicts_with_all = ["tenants", "hot", "workers", "latency", "trickle", "idle_seconds"])]
+    ledger: bool,
     /// Worker processes.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     workers: u32,
@@ -80,14 +84,19 @@ struct Answer {
     /// Medians by those of the earlier answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     ratios: Option<std::collections::BTreeMap<String, f64>>,
-    #[serde(skip)]
-    before: Option<Spreads>,
 }
 
-impl Show for Answer {
-    const COLUMNS: &'static [Column] = COLUMNS;
+/// A figure for people.
+#[derive(Serialize)]
+struct Line {
+    figure: &'static str,
+    value: String,
+}
+
+impl Show for Line {
+    const COLUMNS: &'static [Column] = &[text("figure", 50), text("value", 40)];
     fn cells(&self) -> Vec<String> {
-        FIGURES.iter().map(|figure| figure.cell(&self.report.figures, self.before.as_ref())).collect()
+        vec![self.figure.to_owned(), self.value.clone()]
     }
 }
 
@@ -105,7 +114,15 @@ pub(super) async fn run(args: Args, global: Global) -> anyhow::Result<()> {
     let report = bench::run(plan, &database, &redis, &tell, terminated()).await?;
     let ratios = before.as_ref().map(|before| ratios(&report.figures, &before.figures));
     let mut output = Output::new(global.json);
-    output.one(&Answer { report, ratios, before: before.map(|before| before.figures) })?;
+    if global.json {
+        output.json(&Answer { report, ratios })?;
+    } else {
+        let before = before.map(|before| before.figures);
+        for figure in FIGURES.iter().filter(|figure| report.figures.contains_key(figure.name)) {
+            let value = figure.cell(&report.figures, before.as_ref());
+            output.row(&Line { figure: figure.title, value })?;
+        }
+    }
     Ok(output.finish()?)
 }
 
@@ -120,8 +137,9 @@ impl Args {
             None => WorkerConfig::from_env(&environment)?.concurrency,
         };
         Ok(Plan {
-            tenants: self.tenants as usize,
+            tenants: if self.ledger { 1 } else { self.tenants as usize },
             hot: self.hot,
+            ledger: self.ledger,
             jobs: self.jobs as usize,
             warm_up: self.warm_up as usize,
             workers: self.workers as usize,

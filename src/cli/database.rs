@@ -9,7 +9,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 use super::store;
-use crate::config::{DatabaseConfig, address_without_password};
+use crate::audit;
+use crate::config::{DatabaseConfig, address_without_password, environment};
 use crate::secret::Secret;
 
 /// The migrations of this version.
@@ -34,6 +35,13 @@ pub async fn connect(config: &DatabaseConfig, command: &str) -> anyhow::Result<P
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .max_lifetime(LIFETIME_MAX)
         .connect_lazy_with(options))
+}
+
+/// Connects with `DATABASE_URL` and refuses a database that is not migrated.
+pub(super) async fn connect_migrated(command: &str) -> anyhow::Result<PgPool> {
+    let pool = connect(&DatabaseConfig::from_env(&environment)?, command).await?;
+    check_migrated(&pool).await?;
+    Ok(pool)
 }
 
 /// One connection for migrations, past a PgBouncer.
@@ -75,6 +83,16 @@ pub fn schema_version() -> i64 {
 pub async fn check_migrated(pool: &PgPool) -> anyhow::Result<()> {
     if store::get_version(pool).await? < schema_version() {
         bail!("the database is older than this program: run `kmsnotif migrate` first");
+    }
+    Ok(())
+}
+
+/// Refuses a database that was restored from a dump into another cluster: what it wrote would stand among sealed rows.
+pub(super) async fn check_clock(pool: &PgPool) -> anyhow::Result<()> {
+    if audit::is_restored(pool).await? {
+        bail!(
+            "the database was restored into another cluster, whose transactions count from lower numbers: run `kmsnotif audit rebase` before anything writes"
+        );
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ use crate::tenant::store as tenant_store;
 use crate::worker::open_redis;
 
 mod http;
+mod price;
 mod process;
 mod sample;
 mod screen;

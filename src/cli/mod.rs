@@ -10,9 +10,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use crate::config::{DatabaseConfig, LogConfig, environment};
+use crate::config::{LogConfig, environment};
 use crate::telemetry;
 
+mod audit;
 mod bench;
 mod confirm;
 mod credit;
@@ -102,6 +103,9 @@ pub enum Command {
     /// What waits in Redis, who works on it, what was rejected.
     #[command(subcommand)]
     Queue(queue::Command),
+    /// Who did what, and the proof that nobody changed it since.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// The keys that encrypt at rest.
     #[command(subcommand)]
     Secret(secret::Command),
@@ -134,6 +138,7 @@ impl Command {
             Command::Mail(_) => "mail",
             Command::Notification(_) => "notification",
             Command::Queue(_) => "queue",
+            Command::Audit(_) => "audit",
             Command::Secret(_) => "secret",
             Command::Doctor(_) => "doctor",
             Command::Simulator(_) => "simulator",
@@ -158,6 +163,7 @@ impl Command {
             Command::Mail(command) => mail::run(command, global, &pool(name).await?).await,
             Command::Notification(command) => notification::run(command, global, &pool(name).await?).await,
             Command::Queue(command) => queue::run(command, global).await,
+            Command::Audit(command) => audit::run(command, global).await,
             Command::Secret(command) => secret::run(command, global, &pool(name).await?).await,
             Command::Doctor(args) => doctor::run(args, global).await,
             Command::Simulator(args) => simulator::run(args).await,
@@ -168,10 +174,10 @@ impl Command {
     }
 }
 
-/// Connects with `DATABASE_URL` and refuses a database that is not migrated.
+/// Connects with `DATABASE_URL` and refuses a database that is not migrated, or whose audit could not go on.
 async fn pool(command: &str) -> anyhow::Result<sqlx::PgPool> {
-    let pool = connect(&DatabaseConfig::from_env(&environment)?, command).await?;
-    database::check_migrated(&pool).await?;
+    let pool = database::connect_migrated(command).await?;
+    database::check_clock(&pool).await?;
     Ok(pool)
 }
 

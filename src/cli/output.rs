@@ -1,4 +1,4 @@
-//! The answer of a command on stdout: tables for people, one JSON object a line for programs.
+//! The answer of a command on stdout: tables for people, one JSON object a line for programs, CSV for spreadsheets.
 //!
 //! Rows are written as they come, so a list of a million rows needs no memory; the widths of columns are
 //! therefore fixed, and a longer cell only shifts its own line.
@@ -36,9 +36,20 @@ pub trait Show: Serialize {
     fn cells(&self) -> Vec<String>;
 }
 
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// One object, or one a line.
+    Json,
+    /// RFC 4180, with a line of headings; rows must be flat.
+    Csv,
+}
+
 /// Writes answers to stdout, or elsewhere in tests.
 pub struct Output<W: Write = BufWriter<io::Stdout>> {
-    json: bool,
+    format: Format,
     header_written: bool,
     out: W,
 }
@@ -46,23 +57,29 @@ pub struct Output<W: Write = BufWriter<io::Stdout>> {
 impl Output {
     /// An answer on stdout.
     pub fn new(json: bool) -> Self {
-        Self::to(json, BufWriter::new(io::stdout()))
+        Self::of(if json { Format::Json } else { Format::Table })
+    }
+
+    /// An answer on stdout in any format.
+    pub fn of(format: Format) -> Self {
+        Self::to(format, BufWriter::new(io::stdout()))
     }
 }
 
 impl<W: Write> Output<W> {
     /// An answer to any writer.
-    pub fn to(json: bool, out: W) -> Self {
-        Self { json, header_written: false, out }
+    pub fn to(format: Format, out: W) -> Self {
+        Self { format, header_written: false, out }
     }
 
     /// Writes one row of a list; the first one brings the headings.
     pub fn row<T: Show>(&mut self, item: &T) -> io::Result<()> {
-        if self.json {
-            return self.json_line(item);
+        match self.format {
+            Format::Json => return self.json(item),
+            Format::Csv => return self.csv_line(item),
+            Format::Table => {}
         }
-        if !self.header_written {
-            self.header_written = true;
+        if !std::mem::replace(&mut self.header_written, true) {
             self.line(T::COLUMNS, T::COLUMNS.iter().map(|column| column.title.to_uppercase()))?;
         }
         self.line(T::COLUMNS, item.cells().into_iter())
@@ -70,8 +87,10 @@ impl<W: Write> Output<W> {
 
     /// Writes a single answer: one line of JSON, or one line per column.
     pub fn one<T: Show>(&mut self, item: &T) -> io::Result<()> {
-        if self.json {
-            return self.json_line(item);
+        match self.format {
+            Format::Json => return self.json(item),
+            Format::Csv => return self.csv_line(item),
+            Format::Table => {}
         }
         let width = T::COLUMNS.iter().map(|column| column.title.len()).max().unwrap_or(0);
         for (column, cell) in T::COLUMNS.iter().zip(item.cells()) {
@@ -85,9 +104,22 @@ impl<W: Write> Output<W> {
         self.out.flush().map_err(mark)
     }
 
-    fn json_line<T: Serialize>(&mut self, item: &T) -> io::Result<()> {
+    /// Writes one line of JSON, for answers whose JSON is not what their table shows.
+    pub fn json<T: Serialize>(&mut self, item: &T) -> io::Result<()> {
         serde_json::to_writer(&mut self.out, item).map_err(|error| mark(error.into()))?;
         self.out.write_all(b"\n").map_err(mark)
+    }
+
+    /// The headings are the names of the fields, as in JSON.
+    fn csv_line<T: Serialize>(&mut self, item: &T) -> io::Result<()> {
+        let headings = !std::mem::replace(&mut self.header_written, true);
+        // A line of its own, for the writer of CSV would flush what it writes to.
+        let mut line = Vec::new();
+        let mut writer = csv::WriterBuilder::new().has_headers(headings).buffer_capacity(1_024).from_writer(&mut line);
+        writer.serialize(item)?;
+        writer.flush()?;
+        drop(writer);
+        self.out.write_all(&line).map_err(mark)
     }
 
     fn line(&mut self, columns: &[Column], cells: impl Iterator<Item = String>) -> io::Result<()> {
@@ -140,9 +172,9 @@ mod tests {
         }
     }
 
-    fn written(json: bool, write: impl Fn(&mut Output<&mut Vec<u8>>)) -> String {
+    fn written(format: Format, write: impl Fn(&mut Output<&mut Vec<u8>>)) -> String {
         let mut bytes = Vec::new();
-        let mut output = Output::to(json, &mut bytes);
+        let mut output = Output::to(format, &mut bytes);
         write(&mut output);
         output.finish().unwrap();
         String::from_utf8(bytes).unwrap()
@@ -154,14 +186,26 @@ mod tests {
             output.row(&Pair { name: "a\u{1b}", number: 1 }).unwrap();
             output.row(&Pair { name: "", number: 20 }).unwrap();
         };
-        assert_eq!(written(false, list), "NAME    NUMBER\na�           1\n-           20\n");
-        assert_eq!(written(true, list), "{\"name\":\"a\\u001b\",\"number\":1}\n{\"name\":\"\",\"number\":20}\n");
+        assert_eq!(written(Format::Table, list), "NAME    NUMBER\na�           1\n-           20\n");
+        assert_eq!(
+            written(Format::Json, list),
+            "{\"name\":\"a\\u001b\",\"number\":1}\n{\"name\":\"\",\"number\":20}\n"
+        );
+    }
+
+    #[test]
+    fn cells_of_csv_are_quoted_where_they_must_be() {
+        let list = |output: &mut Output<&mut Vec<u8>>| {
+            output.row(&Pair { name: "a, \"b\"\nc", number: 1 }).unwrap();
+            output.row(&Pair { name: "", number: 20 }).unwrap();
+        };
+        assert_eq!(written(Format::Csv, list), "name,number\n\"a, \"\"b\"\"\nc\",1\n,20\n");
     }
 
     #[test]
     fn a_single_answer_has_a_line_per_column() {
         assert_eq!(
-            written(false, |output| output.one(&Pair { name: "a", number: 1 }).unwrap()),
+            written(Format::Table, |output| output.one(&Pair { name: "a", number: 1 }).unwrap()),
             "name    a\nnumber  1\n"
         );
     }

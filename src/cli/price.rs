@@ -6,6 +6,7 @@ use anyhow::bail;
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Subcommand};
 use futures::StreamExt as _;
+use kmsnotif_jobs::Kind;
 use rust_decimal::Decimal;
 use serde::Serialize;
 use sqlx::PgPool;
@@ -15,7 +16,7 @@ use super::{Global, Output, actor, value};
 use crate::credit::amount;
 use crate::credit::ledger::store::get_balance;
 use crate::credit::price::{PriceKey, PriceRow, Quote, quote, store};
-use crate::render::Category;
+use crate::render::{Category, Templates};
 use crate::tenant::{CountryCode, Currency, currency, phone, store as tenant_store};
 
 /// Subcommands of `price`.
@@ -25,7 +26,7 @@ pub enum Command {
     Set(Set),
     /// List prices by country, currency, category and date.
     List(List),
-    /// Say what notifications would cost a tenant.
+    /// Say what notifications would cost a tenant, and how many its balance lasts.
     Quote(QuoteArgs),
     /// Withdraw a price that is not in force anywhere yet.
     Withdraw(Withdraw),
@@ -42,11 +43,11 @@ pub struct Set {
     /// The currency of the tenants that pay it (ISO 4217).
     #[arg(long, value_parser = currency::parse)]
     currency: Currency,
-    /// marketing, utility, authentication, `authentication_international` or service.
+    /// marketing, utility, authentication, authentication_international or service.
     #[arg(long)]
     category: Category,
     /// The price of one notification; 0 is allowed.
-    #[arg(long, value_parser = value::decimal)]
+    #[arg(long, allow_hyphen_values = true, value_parser = value::decimal)]
     price: Decimal,
     /// In force from midnight of this date, in the zone of each tenant.
     #[arg(long)]
@@ -73,14 +74,19 @@ pub struct List {
 
 /// Flags of `price quote`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  kmsnotif price quote --tenant rs-harapan --category utility --count 1000")]
+#[command(
+    after_help = "Example:\n  kmsnotif price quote --tenant rs-harapan --kind registration_confirmed --to 081234567890 --count 1000"
+)]
 pub struct QuoteArgs {
     /// The tenant's code.
     #[arg(long)]
     tenant: String,
-    /// The template's category.
-    #[arg(long, default_value = "utility")]
-    category: Category,
+    /// The kind of job, whose template says the category.
+    #[arg(long)]
+    kind: Option<Kind>,
+    /// The category itself [default: utility].
+    #[arg(long, conflicts_with = "kind")]
+    category: Option<Category>,
     /// To a number in this country (ISO 3166) [default: the configuration's].
     #[arg(long, conflicts_with = "to")]
     country: Option<CountryCode>,
@@ -91,8 +97,8 @@ pub struct QuoteArgs {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
     /// On this date [default: today in the tenant's zone].
-    #[arg(long)]
-    date: Option<NaiveDate>,
+    #[arg(long, value_name = "DATE", alias = "date")]
+    at: Option<NaiveDate>,
 }
 
 /// Flags of `price withdraw`.
@@ -156,6 +162,7 @@ struct QuoteAnswer {
     tenant: String,
     country: CountryCode,
     currency: &'static str,
+    kind: Option<Kind>,
     category: Category,
     date: NaiveDate,
     price_id: i64,
@@ -233,15 +240,23 @@ async fn answer_quote(args: QuoteArgs, pool: &PgPool) -> anyhow::Result<QuoteAns
             None => bail!("the number belongs to no country: name one with --country"),
         },
     };
-    let date = args.date.unwrap_or_else(|| Utc::now().with_timezone(&tenant.time_zone).date_naive());
+    let category = match args.kind {
+        None => args.category.unwrap_or(Category::Utility),
+        Some(kind) => match Templates::load()?.get(kind, tenant.language) {
+            Some(template) => template.category,
+            None => bail!("{kind} sends no message and costs nothing: name a kind that does"),
+        },
+    };
+    let date = args.at.unwrap_or_else(|| tenant.local_date(Utc::now()));
     let book = store::load(pool).await?;
     let available = get_balance(pool, tenant.id).await?.available;
     let Quote { key, price, count, total, affordable } =
-        quote::quote(&book, &tenant, available, recipient, args.category, date, args.count)?;
+        quote::quote(&book, &tenant, available, recipient, category, date, args.count)?;
     Ok(QuoteAnswer {
         tenant: tenant.code,
         country: key.country,
         currency: key.currency.code(),
+        kind: args.kind,
         category: key.category,
         date,
         price_id: price.id,

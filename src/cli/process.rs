@@ -56,9 +56,10 @@ pub(super) async fn run_scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
     let redis = RedisConfig::from_env(&environment)?;
     let worker = WorkerConfig::from_env(&environment)?;
     let mail = MailConfig::from_env(&environment)?;
+    let keyring = Keyring::new(&SecretKeys::from_env(&environment)?);
     let pool = pool("scheduler").await?;
     serve_metrics(args.metrics_addr).await?;
-    Scheduler { pool, redis, worker, mail }.run(terminated()).await
+    Scheduler { pool, redis, worker, mail, keyring }.run(terminated()).await
 }
 
 /// Starts collecting metrics, and serves them if an address is given.

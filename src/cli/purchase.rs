@@ -15,7 +15,9 @@ use super::output::{Column, Show, number, text};
 use super::{Global, Output, actor, confirm, value};
 use crate::credit::amount;
 use crate::credit::purchase::{Purchase, PurchaseError, parse_status, status_str, store};
-use crate::tenant::store as tenant_store;
+use crate::tenant::{Currency, TenantId, currency, store as tenant_store};
+
+mod payment;
 
 /// Subcommands of `purchase`.
 #[derive(Debug, Subcommand)]
@@ -28,6 +30,8 @@ pub enum Command {
     Cancel(Cancel),
     /// List purchases, the latest first.
     List(List),
+    /// List what payment gateways reported, the latest first, and what became of it.
+    Payments(payment::List),
 }
 
 /// Flags of `purchase create`.
@@ -38,9 +42,12 @@ pub struct Create {
     /// The tenant's code.
     #[arg(long)]
     tenant: String,
-    /// How much, with at most the currency's decimals.
+    /// How much, in the tenant's currency, with at most its decimals.
     #[arg(long, allow_hyphen_values = true, value_parser = value::decimal)]
     amount: Decimal,
+    /// The currency that is meant; refused unless it is the tenant's [default: the tenant's].
+    #[arg(long, value_parser = currency::parse)]
+    currency: Option<Currency>,
     /// Who is told of payment and grant.
     #[arg(long)]
     email: String,
@@ -93,6 +100,7 @@ struct PurchaseAnswer {
     email: String,
     payment_reference: Option<String>,
     created_by: String,
+    paid_by: Option<String>,
     created_at: DateTime<Utc>,
     expires_at: DateTime<Utc>,
     paid_at: Option<DateTime<Utc>>,
@@ -112,6 +120,7 @@ impl From<Purchase> for PurchaseAnswer {
             email: purchase.email,
             payment_reference: purchase.payment_reference,
             created_by: purchase.created_by,
+            paid_by: purchase.paid_by,
             created_at: purchase.created_at,
             expires_at: purchase.expires_at,
             paid_at: purchase.paid_at,
@@ -158,6 +167,10 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
     match command {
         Command::Create(args) => {
             let tenant = tenant_store::get(pool, &args.tenant).await?;
+            if let Some(given) = args.currency.filter(|given| *given != tenant.currency) {
+                let error = PurchaseError::Currency { given: given.code(), tenant: tenant.currency.code() };
+                return Err(error.into());
+            }
             let purchase = store::create(pool, &tenant, args.amount, &args.email, &actor()).await?;
             output.one(&PurchaseAnswer::from(purchase))?;
         }
@@ -170,13 +183,11 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
                 store::find(pool, id).await?.ok_or(PurchaseError::NotFound(id))?;
             let (amount, currency) = (amount::format(amount), currency.code());
             confirm(global, &format!("Cancel the purchase of {amount} {currency} by {tenant}?"))?;
-            output.one(&PurchaseAnswer::from(store::cancel(pool, id).await?))?;
+            output.one(&PurchaseAnswer::from(store::cancel(pool, id, &actor()).await?))?;
         }
+        Command::Payments(args) => payment::list(args, pool, &mut output).await?,
         Command::List(args) => {
-            let tenant = match &args.tenant {
-                Some(code) => Some(tenant_store::get(pool, code).await?.id),
-                None => None,
-            };
+            let tenant = find_tenant(args.tenant.as_deref(), pool).await?;
             let filter = store::PurchaseFilter { tenant, status: args.status, limit: args.limit };
             let mut purchases = pin!(store::list(pool, &filter));
             while let Some(purchase) = purchases.next().await {
@@ -185,4 +196,12 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
         }
     }
     Ok(output.finish()?)
+}
+
+/// The tenant that a list is to be of, if one is named.
+async fn find_tenant(code: Option<&str>, pool: &PgPool) -> anyhow::Result<Option<TenantId>> {
+    Ok(match code {
+        Some(code) => Some(tenant_store::get(pool, code).await?.id),
+        None => None,
+    })
 }

@@ -20,7 +20,7 @@ pub(super) async fn list_applied(connection: &mut PgConnection) -> Result<Vec<i6
 /// Counts the partitions of the monthly tables.
 pub(super) async fn count_partitions(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(
-        "select count(*) from pg_inherits where inhparent in (to_regclass('notification'), to_regclass('attempt'))",
+        "select count(*) from pg_inherits where inhparent in (to_regclass('notification'), to_regclass('attempt'), to_regclass('event_log'))",
     )
     .fetch_one(connection)
     .await

@@ -6,6 +6,7 @@ use kmsnotif_jobs::Kind;
 use rust_decimal::Decimal;
 
 use crate::credit::amount::{self, AmountError};
+use crate::credit::ledger::start_of_day;
 use crate::tenant::TenantError;
 
 /// `on` or `off`.
@@ -69,13 +70,11 @@ pub(super) enum When {
 }
 
 impl When {
-    /// The instant; of a day that begins twice or not at midnight, its first one.
+    /// The instant; of a day its first one.
     pub(super) fn at(self, zone: Tz) -> DateTime<Utc> {
         match self {
             When::Moment(moment) => moment,
-            When::Date(date) => (0..24)
-                .find_map(|hour| date.and_hms_opt(hour, 0, 0)?.and_local_timezone(zone).earliest())
-                .map_or_else(|| date.and_time(chrono::NaiveTime::MIN).and_utc(), |start| start.to_utc()),
+            When::Date(date) => start_of_day(date, zone),
         }
     }
 }

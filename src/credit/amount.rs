@@ -14,10 +14,12 @@ pub const MAX: Decimal = Decimal::from_parts(3_567_587_328, 232, 0, false, 0);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AmountError {
     /// Not a number in the form that is asked for.
-    #[error("{0:?} is no amount: write digits with a point before the decimals, as in 1000000 or 356.65")]
+    #[error(
+        "{0:?} is no amount: give digits with a point before the decimals and nothing else, as in 1000000 or 356.65"
+    )]
     NotANumber(String),
     /// It would be rounded.
-    #[error("{amount} has more than {decimals} decimals")]
+    #[error("the amount {amount} has too many decimals: give at most {decimals}")]
     TooPrecise {
         /// As given.
         amount: Decimal,
@@ -25,16 +27,16 @@ pub enum AmountError {
         decimals: u32,
     },
     /// Beyond [`MAX`].
-    #[error("{0} is too large: at most {MAX}")]
+    #[error("the amount {0} is too large: give at most {MAX}")]
     TooLarge(Decimal),
     /// Zero or less.
-    #[error("{0} is no amount to be paid: it must be above zero")]
+    #[error("the amount {0} is nothing to be paid: give one above zero")]
     NotPositive(Decimal),
     /// Below zero.
-    #[error("{0} is below zero")]
+    #[error("the amount {0} is below zero: give zero or more")]
     Negative(Decimal),
     /// Zero.
-    #[error("an amount of zero changes nothing")]
+    #[error("an amount of zero changes nothing: give another one")]
     Zero,
 }
 

@@ -1,7 +1,7 @@
-//! Admission: one transaction looks up tenant, switches and price, reserves, and opens the attempt.
+//! Admission: switches and price are looked up, the price is reserved, the attempt is opened.
 //!
-//! Concurrent jobs share the transaction; each is decided alone, in the order of the jobs, against the running
-//! balance of its tenant. The lock of the tenant's account makes the decision and the write one step.
+//! Concurrent jobs share a transaction (see `writer`); each is decided alone, in the order of the jobs, against the
+//! running balance of its tenant.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -9,16 +9,13 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use kmsnotif_jobs::Job;
 use rust_decimal::Decimal;
-use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::batch::Write;
-use super::event::{self, Committed, Publisher};
 use super::lifecycle::{self, Limits};
-use super::record::{Change, Movement, NotificationId, Record};
-use super::settings::{Known, Settings};
+use super::record::{Change, NotificationId, Record};
+use super::settings::Known;
 use super::status::{Reason, Status};
-use super::store::{self, Locked};
+use super::store;
 use crate::credit::price::{PriceBook, PriceKey};
 use crate::queue::Outcome;
 use crate::render::Category;
@@ -67,15 +64,6 @@ pub(crate) struct Admitted {
     pub(crate) started_at: DateTime<Utc>,
 }
 
-/// Writes admissions.
-#[derive(Debug)]
-pub(crate) struct Admit {
-    pub(crate) pool: PgPool,
-    pub(crate) settings: Arc<Settings>,
-    pub(crate) publisher: Publisher,
-    pub(crate) limits: Limits,
-}
-
 /// A new notification: its record and what never changes.
 #[derive(Debug)]
 pub(crate) struct Fresh<'a> {
@@ -83,113 +71,35 @@ pub(crate) struct Fresh<'a> {
     pub(crate) request: &'a Request,
 }
 
-impl Write for Admit {
-    type Request = Request;
-    type Answer = Admission;
-    const STEP: &'static str = "admit";
-
-    async fn write(&self, requests: &[Request]) -> Result<Vec<Admission>, sqlx::Error> {
-        let mut tx = store::begin(&self.pool).await?;
-        let inserted = store::insert_keys(&mut tx, requests).await?;
-        let locked = store::lock_accounts(&mut tx, requests.iter().map(|request| request.known.tenant.id)).await?;
-        if let Some(stale) = self.answer_stale(&mut tx, requests, &locked).await? {
-            // Nothing is written: all of it is asked again with what is known now.
-            tx.rollback().await?;
-            return Ok(stale);
-        }
-        let existing = store::list_by_key(&mut tx, requests, &inserted).await?;
-        let now = Utc::now();
-        let mut batch = Batch::new(self, locked, existing, now);
-        let admissions: Vec<Admission> = requests.iter().map(|request| batch.decide(request, &inserted)).collect();
-        let lines = store::write(&mut tx, &batch.fresh, &batch.changes, &batch.codes, now).await?;
-        let used = self.settings.unrecorded(&batch.prices_used);
-        if !store::mark_prices_used(&mut tx, &used, batch.prices.revision()).await? {
-            tx.rollback().await?;
-            self.settings.reload_prices(&mut *self.pool.acquire().await?).await?;
-            return Ok(requests.iter().map(|_| Admission::Stale).collect());
-        }
-        let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
-        tx.commit().await?;
-        self.settings.recorded(&used);
-        self.publisher.publish(Committed { outbox_id, lines });
-        Ok(admissions)
-    }
-}
-
-impl Admit {
-    /// Loads anew what the cache has of an older revision; then every request is to be asked again.
-    async fn answer_stale(
-        &self,
-        tx: &mut sqlx::PgConnection,
-        requests: &[Request],
-        locked: &HashMap<TenantId, Locked>,
-    ) -> Result<Option<Vec<Admission>>, sqlx::Error> {
-        let outdated: HashSet<TenantId> = requests
-            .iter()
-            .map(|request| &request.known.tenant)
-            .filter(|tenant| locked.get(&tenant.id).is_some_and(|locked| locked.revision != tenant.revision))
-            .map(|tenant| tenant.id)
-            .collect();
-        let prices = self.settings.prices().revision();
-        let prices_old = locked.values().any(|locked| locked.price_revision != prices);
-        if outdated.is_empty() && !prices_old {
-            return Ok(None);
-        }
-        if !outdated.is_empty() {
-            self.settings.reload(tx, &outdated.into_iter().collect::<Vec<_>>()).await?;
-        }
-        if prices_old {
-            self.settings.reload_prices(tx).await?;
-        }
-        Ok(Some(requests.iter().map(|_| Admission::Stale).collect()))
-    }
-}
-
 /// The state of one batch while its requests are decided in turn.
-struct Batch<'a> {
-    admit: &'a Admit,
-    now: DateTime<Utc>,
-    available: HashMap<TenantId, Decimal>,
-    existing: HashMap<(TenantId, String), store::Existing>,
+pub(crate) struct Batch<'a> {
+    pub(crate) limits: Limits,
+    pub(crate) now: DateTime<Utc>,
+    /// What each tenant can still reserve.
+    pub(crate) available: HashMap<TenantId, Decimal>,
+    /// Keys that this transaction took: their notifications are new.
+    pub(crate) inserted: HashSet<(TenantId, String)>,
+    /// What stands under the keys that were taken before.
+    pub(crate) existing: HashMap<(TenantId, String), store::Existing>,
+    pub(crate) prices: Arc<PriceBook>,
+    /// The latest day on which each price was used here.
+    pub(crate) prices_used: HashMap<PriceKey, chrono::NaiveDate>,
     /// Keys taken by an earlier request of this batch, with their content.
-    taken: HashMap<(TenantId, &'a str), [u8; 32]>,
-    fresh: Vec<Fresh<'a>>,
-    changes: Vec<Change>,
-    codes: HashMap<TenantId, String>,
-    prices: Arc<PriceBook>,
-    prices_used: HashMap<PriceKey, chrono::NaiveDate>,
+    pub(crate) taken: HashMap<(TenantId, &'a str), [u8; 32]>,
+    pub(crate) fresh: Vec<Fresh<'a>>,
+    pub(crate) changes: Vec<Change>,
 }
 
 impl<'a> Batch<'a> {
-    fn new(
-        admit: &'a Admit,
-        locked: HashMap<TenantId, Locked>,
-        existing: HashMap<(TenantId, String), store::Existing>,
-        now: DateTime<Utc>,
-    ) -> Self {
-        Self {
-            admit,
-            now,
-            available: locked.into_iter().map(|(id, locked)| (id, locked.available)).collect(),
-            existing,
-            taken: HashMap::new(),
-            fresh: Vec::new(),
-            changes: Vec::new(),
-            codes: HashMap::new(),
-            prices: admit.settings.prices(),
-            prices_used: HashMap::new(),
-        }
-    }
-
-    fn decide(&mut self, request: &'a Request, inserted: &HashSet<(TenantId, String)>) -> Admission {
+    /// Decides about one request.
+    pub(crate) fn decide(&mut self, request: &'a Request) -> Admission {
         let tenant = &request.known.tenant;
         let key = (tenant.id, request.job.id.clone());
-        self.codes.entry(tenant.id).or_insert_with(|| tenant.code.clone());
         if let Some(hash) = self.taken.get(&(tenant.id, request.job.id.as_str())) {
             return duplicate(*hash == request.content_hash, &request.job.id);
         }
         self.taken.insert((tenant.id, &request.job.id), request.content_hash);
-        if inserted.contains(&key) {
+        if self.inserted.contains(&key) {
             return self.decide_new(request);
         }
         match self.existing.remove(&key) {
@@ -218,7 +128,6 @@ impl<'a> Batch<'a> {
         change.record.attempt = 1;
         change.record.attempt_started_at = Some(request.started_at);
         change.status(Status::Sending, None);
-        change.record.due_at = Some(request.started_at);
         let admission = send(request, change.record.notification_id, 1);
         self.fresh.push(Fresh { change, request });
         admission
@@ -241,7 +150,7 @@ impl<'a> Batch<'a> {
                     notification = %record.notification_id, attempt = record.attempt,
                     "a worker ended while it sent: the outcome is unknown"
                 );
-                self.changes.push(lifecycle::crashed(record, self.now, self.admit.limits));
+                self.changes.push(lifecycle::crashed(record, self.now, self.limits));
                 Admission::Settled(Outcome::Done)
             }
             Status::Waiting => self.decide_retry(request, record),
@@ -315,7 +224,7 @@ impl<'a> Batch<'a> {
         let home = tenant.configuration.as_ref().map_or(tenant.country, |configuration| configuration.country);
         let configured = PriceKey { country: home, currency: tenant.currency, category: request.category };
         let abroad = request.recipient.as_ref().and_then(phone::country);
-        let today = self.now.with_timezone(&tenant.time_zone).date_naive();
+        let today = tenant.local_date(self.now);
         let (key, price) = self.prices.lookup(abroad, configured, today).ok_or(Reason::NoPrice)?;
         let used = self.prices_used.entry(key).or_insert(today);
         *used = today.max(*used);
@@ -324,15 +233,8 @@ impl<'a> Batch<'a> {
 
     /// Reserves the price against the tenant's running balance; false when it does not cover it.
     fn reserve(&mut self, change: &mut Change) -> bool {
-        let price = change.record.price.unwrap_or_default();
-        let Some(available) = self.available.get_mut(&change.record.tenant_id) else { return false };
-        if *available < price {
-            return false;
-        }
-        *available -= price;
-        change.record.held = true;
-        change.movement = Some(Movement::Reserve);
-        true
+        let available = self.available.get_mut(&change.record.tenant_id);
+        available.is_some_and(|available| lifecycle::reserve(change, available))
     }
 }
 
@@ -366,6 +268,7 @@ fn new_record(request: &Request) -> Record {
         tenant_id: request.known.tenant.id,
         notification_id: request.notification_id,
         job_id: request.job.id.clone(),
+        category: request.category,
         status: Status::Waiting,
         reason: None,
         price_id: None,
@@ -382,8 +285,6 @@ fn new_record(request: &Request) -> Record {
         due_at: None,
         seq: 0,
         wamid: None,
-        template: None,
-        message: None,
         billed_type: None,
         billed_category: None,
         accepted_at: None,
@@ -393,12 +294,6 @@ fn new_record(request: &Request) -> Record {
         failed_at: None,
         unknown_at: None,
     }
-}
-
-/// The event of a notification, for the outbox.
-pub(crate) fn told(change: &Change, codes: &HashMap<TenantId, String>, now: DateTime<Utc>) -> Option<String> {
-    let code = codes.get(&change.record.tenant_id)?;
-    change.told.then(|| event::line(code, &change.record, now))
 }
 
 /// A new notification's id.

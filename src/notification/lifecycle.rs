@@ -3,8 +3,9 @@
 //! Money and status change together here and nowhere else.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use rust_decimal::Decimal;
 
-use super::record::{AttemptEnd, Change, Record};
+use super::record::{AttemptEnd, Change, Movement, Record, is_free};
 use super::retry;
 use super::status::{Reason, Status};
 use crate::whatsapp::{Class, SendError};
@@ -36,6 +37,18 @@ const LONG_WAIT: TimeDelta = TimeDelta::hours(24);
 /// Meta's code for a paused template: its jobs wait, for it may return.
 const TEMPLATE_PAUSED: i64 = 132_015;
 
+/// Reserves the price against what is available; false, and nothing is done, when it does not cover it.
+pub(crate) fn reserve(change: &mut Change, available: &mut Decimal) -> bool {
+    let price = change.record.price.unwrap_or_default();
+    if *available < price {
+        return false;
+    }
+    *available -= price;
+    change.record.held = true;
+    change.movement = Some(Movement::Reserve);
+    true
+}
+
 /// Settles an answer to attempt `number`; `None` when it comes too late to count.
 ///
 /// An answer counts while its attempt is the latest, whoever holds the job's lease by then.
@@ -49,12 +62,8 @@ pub(crate) fn answered(
     if record.attempt != number {
         return None;
     }
-    let open = record.attempt_started_at.is_some();
     if !matches!(record.status, Status::Sending | Status::Unknown) {
-        // A status event was faster and settled it; what is left is to close the attempt.
-        if !open {
-            return None;
-        }
+        // A status event was faster and settled it; what is left is to complete the attempt.
         let mut change = Change::of(record);
         change.end_attempt(now, end_of(answer));
         return Some(change);
@@ -170,6 +179,8 @@ pub(crate) fn crashed(record: Record, now: DateTime<Utc>, limits: Limits) -> Cha
 pub(crate) fn attempt_again(record: Record, now: DateTime<Utc>) -> Change {
     let mut change = Change::of(record);
     change.record.attempt += 1;
+    // Another message: what Meta billed for the one before says nothing of it.
+    (change.record.billed_type, change.record.billed_category) = (None, None);
     change.record.attempt_started_at = Some(now);
     change.status(Status::Sending, None);
     change.record.due_at = Some(now);
@@ -224,7 +235,9 @@ pub(crate) struct Report {
     pub(crate) wamid: String,
     pub(crate) error_code: Option<i64>,
     pub(crate) error: Option<String>,
+    /// What Meta bills, if the event says so.
     pub(crate) billed_type: Option<String>,
+    /// In our spelling.
     pub(crate) billed_category: Option<String>,
 }
 
@@ -257,11 +270,17 @@ pub(crate) fn reported(record: Record, report: &Report, now: DateTime<Utc>) -> O
         (Reported::Failed, _) => fail_reported(&mut change, report, now),
         (_, target) if advances(change.record.status, target) => {
             close_attempt(&mut change, report, now);
-            change.post();
+            // What is free is never posted: the reservation is given back below.
+            if !change.record.is_free() {
+                change.post();
+            }
             change.record.accepted_at.get_or_insert(now);
             change.status(target, None);
         }
         _ => {}
+    }
+    if change.record.is_free() {
+        change.give_back();
     }
     (change.record != before || change.attempt.is_some()).then_some(change)
 }
@@ -275,10 +294,15 @@ fn remember(record: &mut Record, report: &Report) {
         Reported::Read => record.read_at.get_or_insert(report.at),
         Reported::Failed => return,
     };
-    if let Some(billed) = &report.billed_type {
+    // Whatever order the events come in: what is billed outweighs what is free, another category ours.
+    if let Some(billed) = &report.billed_type
+        && record.billed_type.as_deref().is_none_or(|known| is_free(known) && !is_free(billed))
+    {
         record.billed_type = Some(billed.clone());
     }
-    if let Some(billed) = &report.billed_category {
+    if let Some(billed) = &report.billed_category
+        && record.billed_category.as_deref().is_none_or(|known| known == record.category.as_str())
+    {
         record.billed_category = Some(billed.clone());
     }
 }

@@ -1,11 +1,11 @@
 //! Whatever happens to a notification, in whatever order: the money follows, and nothing moves twice.
 
-use proptest::prelude::*;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use super::*;
 use crate::notification::record::Movement;
+use crate::render::Category;
 use crate::tenant::TenantId;
 
 const LIMITS: Limits = Limits { attempts_max: 3, unknown_window: TimeDelta::minutes(10) };
@@ -20,6 +20,7 @@ fn sending() -> Record {
         tenant_id: TenantId(Uuid::nil()),
         notification_id: Uuid::nil(),
         job_id: "REG-1".to_owned(),
+        category: Category::Utility,
         status: Status::Sending,
         reason: None,
         price_id: Some(1),
@@ -36,8 +37,6 @@ fn sending() -> Record {
         due_at: Some(now()),
         seq: 1,
         wamid: None,
-        template: None,
-        message: None,
         billed_type: None,
         billed_category: None,
         accepted_at: None,
@@ -78,7 +77,8 @@ fn answer(record: Record, answer: &Answer) -> Change {
 fn an_accepted_message_is_paid_for_once() {
     let change = answer(sending(), &accepted());
     assert_eq!((change.record.status, change.movement), (Status::Accepted, Some(Movement::Post)));
-    assert!(answered(change.record, 1, &accepted(), now(), LIMITS).is_none(), "the same answer again changes nothing");
+    let again = answered(change.record.clone(), 1, &accepted(), now(), LIMITS).expect("it completes its attempt");
+    assert_eq!((again.record, again.movement, again.told), (change.record, None, false), "and changes nothing else");
 }
 
 #[test]
@@ -183,90 +183,60 @@ fn late_events_of_the_attempt_before_do_not_end_a_resend_but_an_arrival_does() {
     for status in [Reported::Failed, Reported::Sent] {
         assert!(reported(waiting.clone(), &report(status), now()).is_none(), "{status:?}");
     }
-    assert!(answered(waiting.clone(), 1, &accepted(), now(), LIMITS).is_none(), "a late answer changes nothing");
+    let late = answered(waiting.clone(), 1, &accepted(), now(), LIMITS).expect("it completes its attempt");
+    assert_eq!((late.record, late.movement), (waiting.clone(), None), "a late answer changes nothing else");
     let arrived = reported(waiting, &report(Reported::Delivered), now()).unwrap();
     assert_eq!((arrived.record.status, arrived.movement, arrived.record.due_at), (Status::Delivered, None, None));
 }
 
-/// What may happen to a notification, in any order and any number of times.
-#[derive(Debug, Clone)]
-enum Happening {
-    Resend,
-    Answer(Answer),
-    Report(Reported),
-    Crash,
-    Retry,
-    GiveUp,
+#[test]
+fn what_meta_gives_away_is_refunded_once() {
+    let paid = answer(sending(), &accepted()).record;
+    let free = |status| Report { billed_type: Some("free_customer_service".to_owned()), ..report(status) };
+    let change = reported(paid, &free(Reported::Sent), now()).unwrap();
+    assert_eq!((change.record.status, change.movement), (Status::Sent, Some(Movement::Refund)));
+    let change = reported(change.record, &free(Reported::Delivered), now()).unwrap();
+    assert_eq!((change.record.status, change.movement), (Status::Delivered, None));
+    assert!(reported(change.record, &free(Reported::Delivered), now()).is_none());
 }
 
-fn happening() -> impl Strategy<Value = Happening> {
-    prop_oneof![
-        Just(Happening::Answer(accepted())),
-        prop::sample::select(vec![
-            Class::Rejected,
-            Class::Template,
-            Class::Throttled(crate::whatsapp::Scope::App),
-            Class::Unavailable,
-            Class::Unknown,
-            Class::SenderBlocked,
-            Class::Wait,
-        ])
-        .prop_map(|class| Happening::Answer(failed(class))),
-        prop::sample::select(vec![Reported::Sent, Reported::Delivered, Reported::Read, Reported::Failed])
-            .prop_map(Happening::Report),
-        Just(Happening::Resend),
-        Just(Happening::Crash),
-        Just(Happening::Retry),
-        Just(Happening::GiveUp),
-    ]
+#[test]
+fn what_is_known_to_be_free_before_its_answer_is_never_posted() {
+    let free = Report { billed_type: Some("free_entry_point".to_owned()), ..report(Reported::Delivered) };
+    let change = reported(sending(), &free, now()).unwrap();
+    assert_eq!((change.movement, change.record.posted), (Some(Movement::Void), false));
+    let late = answered(change.record, 1, &accepted(), now(), LIMITS).expect("it completes its attempt");
+    assert_eq!((late.record.status, late.movement), (Status::Delivered, None), "and charges nothing");
 }
 
-fn apply(record: &Record, happening: &Happening) -> Option<Change> {
-    let (number, record) = (record.attempt, record.clone());
-    match happening {
-        Happening::Answer(answer) => answered(record, number, answer, now(), LIMITS),
-        Happening::Report(status) => reported(record, &Report { attempt: Some(number), ..report(*status) }, now()),
-        // The same conditions under which admission makes these steps.
-        Happening::Crash => (record.status == Status::Sending).then(|| crashed(record, now(), LIMITS)),
-        Happening::Resend => resent(record, "2-r0".to_owned(), now()),
-        Happening::Retry if record.status != Status::Waiting => None,
-        Happening::Retry if record.held => Some(attempt_again(record, now())),
-        Happening::Retry => Some(admitted(record)),
-        Happening::GiveUp => (record.status == Status::Waiting).then(|| give_up(record, Reason::Cancelled, now())),
-    }
+#[test]
+fn another_category_is_flagged_and_charged_as_it_was() {
+    let paid = answer(sending(), &accepted()).record;
+    let other = Report {
+        billed_type: Some("regular".to_owned()),
+        billed_category: Some("marketing".to_owned()),
+        ..report(Reported::Sent)
+    };
+    let change = reported(paid, &other, now()).unwrap();
+    assert_eq!((change.record.billed_otherwise(), change.movement), (Some("marketing"), None));
+    let ours = Report { billed_category: Some("utility".to_owned()), ..other };
+    assert!(reported(change.record, &ours, now()).is_none(), "the flag stays, whatever comes later");
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
-    #[test]
-    fn a_reservation_ends_exactly_once_whatever_happens(happenings in prop::collection::vec(happening(), 1..40)) {
-        let mut record = sending();
-        let (mut held, mut posted, mut refunded) = (1, 0, 0);
-        for happening in &happenings {
-            let Some(change) = apply(&record, happening) else { continue };
-            match change.movement {
-                Some(Movement::Post) => (held, posted) = (held - 1, posted + 1),
-                Some(Movement::Void) => held -= 1,
-                Some(Movement::Refund) => refunded += 1,
-                Some(Movement::Reserve) => held += 1,
-                None => {}
-            }
-            if matches!(happening, Happening::Resend) {
-                // What ended before is over: a post, if there was one, was refunded.
-                prop_assert_eq!((held, posted), (0, refunded));
-                (posted, refunded) = (0, 0);
-            }
-            prop_assert!(held >= 0 && posted <= 1 && refunded <= posted, "{held} {posted} {refunded}");
-            prop_assert!(held <= 1);
-            prop_assert_eq!(change.record.held, held == 1);
-            prop_assert_eq!(change.record.status.is_open(), change.record.due_at.is_some(), "{:?}", change.record);
-            prop_assert!(change.record.status.is_open() || !change.record.held, "closed with credit held");
-            prop_assert_eq!(change.told, change.record.status != record.status);
-            prop_assert_eq!(change.record.seq - record.seq, i32::from(change.told));
-            if matches!(record.status, Status::Delivered | Status::Read) {
-                prop_assert!(change.record.status >= record.status && change.record.status <= Status::Read);
-            }
-            record = change.record;
-        }
-    }
+#[test]
+fn the_next_attempt_forgets_what_the_last_one_was_billed() {
+    let free = Record {
+        status: Status::Waiting,
+        billed_type: Some("free_entry_point".to_owned()),
+        billed_category: Some("utility".to_owned()),
+        ..sending()
+    };
+    let record = attempt_again(free, now()).record;
+    let second = Report { attempt: Some(2), ..report(Reported::Sent) };
+    let change = reported(record, &second, now()).unwrap();
+    assert_eq!((change.record.status, change.movement), (Status::Sent, Some(Movement::Post)));
 }
+
+/// Any sequence of all this, money included.
+#[path = "reservation_test.rs"]
+mod reservation;

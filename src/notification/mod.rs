@@ -1,28 +1,31 @@
 //! The heart: what tenants asked us to tell patients, from the job to the patient's phone.
 //!
 //! 1. A job is delivered by the queue under its token ([`process()`]).
-//! 2. **Admit**: one transaction looks up tenant and price, inserts the notification, reserves, opens the attempt.
+//! 2. **Admit**: one transaction looks up tenant and price, inserts the notification, reserves, opens the attempt
+//!    (shared with other jobs: `writer`).
 //! 3. **Render**, which is pure, and **send**, outside any transaction.
 //! 4. **Settle**: one transaction closes the attempt, sets the status, posts or voids.
 //! 5. Status events move it forward (`report`); the sweep picks up what a lost Redis left behind.
 //! 6. An operator may send again what was not sent ([`resend`]): it waits under a new token, and 2 follows.
 //!
 //! Every decision is a pure function of `lifecycle`; every step is safe to run twice.
-mod admit;
+pub(crate) mod admit;
 pub(crate) mod batch;
 mod event;
-mod lifecycle;
-mod process;
-mod record;
+pub(crate) mod lifecycle;
+pub(crate) mod process;
+pub mod reconcile;
+pub(crate) mod record;
 mod refusal;
 mod report;
 pub mod resend;
 mod retry;
 mod settings;
-mod settle;
+pub(crate) mod settle;
 mod status;
 pub mod store;
 pub mod sweep;
+mod writer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,8 +47,8 @@ use crate::whatsapp;
 
 /// Jobs that share a transaction at most.
 const BATCH_MAX: usize = 500;
-/// Transactions of a kind at once. They would only wait for each other's accounts: one writes while the next
-/// batch gathers, and the batches are larger.
+/// Transactions at once. They would only wait for each other's accounts: one writes while the next batch gathers,
+/// and the batches are larger.
 const WRITERS: usize = 1;
 /// How often settings that changed are loaded for the pace of lanes.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
@@ -93,13 +96,12 @@ impl Pipeline {
         let settings = Arc::new(settings::Settings::load(&parts.pool, parts.keyring).await?);
         let events = Arc::new(Events::new(parts.redis.clone(), &parts.namespace));
         let publisher = event::Publisher::start(events.clone(), parts.pool.clone());
-        let admit = admit::Admit {
+        let writer = writer::Writer {
             pool: parts.pool.clone(),
             settings: settings.clone(),
             publisher: publisher.clone(),
             limits: parts.limits,
         };
-        let settle = settle::Settle { pool: parts.pool.clone(), publisher: publisher.clone(), limits: parts.limits };
         let (deadline, deadline_receiver) = watch::channel(None);
         let (stopping, stopping_receiver) = watch::channel(false);
         let ctx = Arc::new(Ctx {
@@ -110,8 +112,7 @@ impl Pipeline {
             whatsapp: parts.whatsapp,
             queue: Queue::new(parts.redis, &parts.namespace),
             events: events.clone(),
-            admissions: batch::Batches::start(admit, WRITERS, BATCH_MAX),
-            settlements: batch::Batches::start(settle, WRITERS, BATCH_MAX),
+            writer: batch::Batches::start(writer, WRITERS, BATCH_MAX),
             deadline: deadline_receiver,
         });
         tokio::spawn(report::run(parts.pool.clone(), publisher, ctx.hasher.clone(), stopping_receiver.clone()));

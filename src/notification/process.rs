@@ -7,12 +7,14 @@ use kmsnotif_jobs::{Job, Rejection};
 use sqlx::PgPool;
 use tokio::time::Instant;
 
-use super::admit::{self, Admission, Admit, Admitted};
+use super::admit::{self, Admission, Admitted};
 use super::batch::Batches;
 use super::event;
 use super::lifecycle::Answer;
+use super::record::Text;
 use super::settings::{Known, Settings};
-use super::settle::{self, Settle};
+use super::settle;
+use super::writer::Writer;
 use crate::queue::{Delivery, Events, Outcome, Queue};
 use crate::render::{Category, Input, Message, Templates};
 use crate::secret::PhoneHasher;
@@ -36,8 +38,7 @@ pub struct Ctx {
     pub(crate) whatsapp: whatsapp::Client,
     pub(crate) queue: Queue,
     pub(crate) events: Arc<Events>,
-    pub(crate) admissions: Batches<Admit>,
-    pub(crate) settlements: Batches<Settle>,
+    pub(crate) writer: Batches<Writer>,
     /// When shutdown stops waiting for answers: what is unanswered by then is unknown.
     pub(crate) deadline: tokio::sync::watch::Receiver<Option<Instant>>,
 }
@@ -66,17 +67,17 @@ pub async fn process(delivery: Delivery, ctx: Arc<Ctx>) -> Outcome {
     };
     let span = tracing::debug_span!("notification", tenant = %admitted.known.tenant.code, kind = %job.kind(),
         notification = %admitted.notification_id, attempt = admitted.attempt);
-    let (answer, rendered) = match render(&ctx, &admitted) {
+    let (answer, text) = match render(&ctx, &admitted) {
         Ok(message) => {
             let answer = tracing::Instrument::instrument(send(&ctx, &admitted, &message), span).await;
-            (answer, Some((message.template, message.text)))
+            (answer, Some(Text { template: message.template, message: message.text }))
         }
         Err(error) => {
             tracing::error!(notification = %admitted.notification_id, %error, "the message could not be rendered");
             (Answer::Unrendered, None)
         }
     };
-    settle(&ctx, &admitted, answer, rendered).await
+    settle(&ctx, &admitted, answer, text).await
 }
 
 /// An appointment sends nothing itself: its latest version is kept for the reminders.
@@ -124,8 +125,8 @@ async fn admit(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx) -> Result<Admissi
         let Some(known) = find_tenant(ctx, job).await? else {
             return Ok(Admission::Settled(Outcome::Reject { error: unknown_tenant(&job.tenant) }));
         };
-        let request = prepare(delivery, job, known, ctx, notification_id, started_at);
-        match ctx.admissions.submit(request).await {
+        let request = prepare(delivery.token(), job, known, ctx, notification_id, started_at);
+        match ctx.writer.admit(request).await {
             Ok(Admission::Stale) => {}
             Ok(admission) => return Ok(admission),
             Err(spoiled) => return Ok(Admission::Settled(Outcome::Reject { error: spoiled.to_string() })),
@@ -143,8 +144,8 @@ async fn find_tenant(ctx: &Ctx, job: &Job) -> Result<Option<Arc<Known>>, Outcome
 }
 
 /// Does all of admission that needs no database.
-fn prepare(
-    delivery: &Delivery,
+pub(crate) fn prepare(
+    token: &str,
     job: &Arc<Job>,
     known: Arc<Known>,
     ctx: &Ctx,
@@ -163,14 +164,14 @@ fn prepare(
         recipient,
         language,
         category,
-        token: delivery.token().to_owned(),
+        token: token.to_owned(),
         notification_id,
         started_at,
     }
 }
 
 /// Now, as precisely as Postgres keeps it.
-fn now_in_micros() -> chrono::DateTime<Utc> {
+pub(crate) fn now_in_micros() -> chrono::DateTime<Utc> {
     let now = Utc::now();
     chrono::DateTime::from_timestamp_micros(now.timestamp_micros()).unwrap_or(now)
 }
@@ -242,7 +243,7 @@ async fn out_of_time(mut deadline: tokio::sync::watch::Receiver<Option<Instant>>
     }
 }
 
-async fn settle(ctx: &Ctx, admitted: &Admitted, answer: Answer, rendered: Option<(String, String)>) -> Outcome {
+async fn settle(ctx: &Ctx, admitted: &Admitted, answer: Answer, text: Option<Text>) -> Outcome {
     count(&answer);
     if let Answer::Failed(error) = &answer {
         slow_down(ctx, admitted, error).await;
@@ -256,10 +257,10 @@ async fn settle(ctx: &Ctx, admitted: &Admitted, answer: Answer, rendered: Option
         notification_id: admitted.notification_id,
         attempt: admitted.attempt,
         answer,
-        rendered,
+        text,
         finished_at: Utc::now().max(admitted.started_at),
     };
-    match ctx.settlements.submit(request).await {
+    match ctx.writer.settle(request).await {
         Ok(outcome) => outcome,
         Err(spoiled) => {
             // The answer cannot be stored: the row stays in `sending`, and a status event or the sweep settles it.

@@ -5,6 +5,7 @@ use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use super::status::{Reason, Status};
+use crate::render::Category;
 use crate::tenant::TenantId;
 
 /// A notification's id: a UUIDv7 made by the worker that admits it.
@@ -18,6 +19,8 @@ pub struct Record {
     pub(crate) tenant_id: TenantId,
     pub(crate) notification_id: NotificationId,
     pub(crate) job_id: String,
+    /// What the message is, and was priced as.
+    pub(crate) category: Category,
     pub(crate) status: Status,
     pub(crate) reason: Option<String>,
     pub(crate) price_id: Option<i64>,
@@ -36,9 +39,9 @@ pub struct Record {
     pub(crate) due_at: Option<DateTime<Utc>>,
     pub(crate) seq: i32,
     pub(crate) wamid: Option<String>,
-    pub(crate) template: Option<String>,
-    pub(crate) message: Option<String>,
+    /// What Meta says it bills: `regular`, or `free_…`.
     pub(crate) billed_type: Option<String>,
+    /// In our spelling.
     pub(crate) billed_category: Option<String>,
     pub(crate) accepted_at: Option<DateTime<Utc>>,
     pub(crate) sent_at: Option<DateTime<Utc>>,
@@ -46,6 +49,24 @@ pub struct Record {
     pub(crate) read_at: Option<DateTime<Utc>>,
     pub(crate) failed_at: Option<DateTime<Utc>>,
     pub(crate) unknown_at: Option<DateTime<Utc>>,
+}
+
+impl Record {
+    /// Whether Meta takes nothing for the message.
+    pub(crate) fn is_free(&self) -> bool {
+        self.billed_type.as_deref().is_some_and(is_free)
+    }
+
+    /// The category that Meta bills, where it is another than the one that was charged.
+    pub(crate) fn billed_otherwise(&self) -> Option<&str> {
+        let billed = self.billed_category.as_deref().filter(|_| !self.is_free())?;
+        (billed != self.category.as_str()).then_some(billed)
+    }
+}
+
+/// Whether a type of Meta's `pricing` object is one of those that cost nothing.
+pub(crate) fn is_free(billed_type: &str) -> bool {
+    billed_type.starts_with("free")
 }
 
 /// One change of a notification, decided and not yet written.
@@ -109,12 +130,12 @@ impl Change {
     /// Ends the open attempt.
     pub(crate) fn end_attempt(&mut self, now: DateTime<Utc>, end: AttemptEnd) {
         let started_at = self.record.attempt_started_at.take().unwrap_or(now);
-        self.attempt = Some(AttemptRow { number: self.record.attempt, started_at, finished_at: now, end });
+        self.attempt = Some(AttemptRow { number: self.record.attempt, started_at, finished_at: now, end, text: None });
     }
 }
 
 /// What happens to a notification's price.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Movement {
     /// Held from now on.
     Reserve,
@@ -126,6 +147,18 @@ pub(crate) enum Movement {
     Refund,
 }
 
+impl Movement {
+    /// What it does to `available`, `reserved` and `spent`; whatever it is, the sum is zero.
+    pub(crate) fn changes(self, price: Decimal) -> [Decimal; 3] {
+        match self {
+            Movement::Reserve => [-price, price, Decimal::ZERO],
+            Movement::Post => [Decimal::ZERO, -price, price],
+            Movement::Void => [price, -price, Decimal::ZERO],
+            Movement::Refund => [price, Decimal::ZERO, -price],
+        }
+    }
+}
+
 /// An attempt that ended.
 #[derive(Debug, Clone)]
 pub(crate) struct AttemptRow {
@@ -133,6 +166,16 @@ pub(crate) struct AttemptRow {
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) finished_at: DateTime<Utc>,
     pub(crate) end: AttemptEnd,
+    /// What was sent, as far as the writer knows it.
+    pub(crate) text: Option<Text>,
+}
+
+/// What an attempt sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Text {
+    /// The template's name at Meta.
+    pub(crate) template: String,
+    pub(crate) message: String,
 }
 
 /// How an attempt ended.

@@ -78,7 +78,8 @@ pub(crate) async fn apply_some(
     let records = store::list_by_id(&mut tx, ids).await?;
     let changes = decide(&events, &targets, records);
     let codes = store::list_codes(&mut tx, changes.iter().map(|change| change.record.tenant_id)).await?;
-    let lines = store::write_in_rounds(&mut tx, changes, &codes, Utc::now()).await?;
+    let codes = codes.iter().map(|(tenant, code)| (*tenant, code.as_str())).collect();
+    let lines = store::write(&mut tx, &[], changes, &codes, Utc::now()).await?;
     let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
     webhook::mark_applied(&mut tx, &applied).await?;
     tx.commit().await?;
@@ -130,11 +131,23 @@ fn decide(
         if let Some(change) = lifecycle::reported(record.clone(), &report, Utc::now()) {
             metrics::counter!(crate::telemetry::metric::STATUS_EVENTS_APPLIED, "status" => event.status.as_str().to_owned())
                 .increment(1);
+            flag(&change.record, record);
             records.insert(*id, change.record.clone());
             changes.push(change);
         }
     }
     changes
+}
+
+/// Tells operators, once, that Meta bills another category than the one that was charged.
+fn flag(now: &Record, before: &Record) {
+    if let Some(billed) = now.billed_otherwise().filter(|_| before.billed_otherwise().is_none()) {
+        tracing::warn!(
+            notification = %now.notification_id, charged = %now.category, billed,
+            "Meta bills another category than was charged: see `kmsnotif credit reconcile`, and the template's category at Meta"
+        );
+        metrics::counter!(crate::telemetry::metric::BILLED_OTHERWISE).increment(1);
+    }
 }
 
 fn report(event: &StatusEvent) -> Option<Report> {
@@ -146,6 +159,7 @@ fn report(event: &StatusEvent) -> Option<Report> {
         Status::Other(_) => return None,
     };
     let error = event.errors.first();
+    let pricing = event.pricing.as_ref();
     Some(Report {
         status,
         at: event.timestamp,
@@ -153,7 +167,19 @@ fn report(event: &StatusEvent) -> Option<Report> {
         wamid: event.wamid.clone(),
         error_code: error.and_then(|error| error.code),
         error: error.and_then(|error| error.details.clone().or_else(|| error.title.clone())),
-        billed_type: event.pricing.as_ref().and_then(|pricing| pricing.kind.clone()),
-        billed_category: event.pricing.as_ref().and_then(|pricing| pricing.category.clone()),
+        // Without a type, `billable` tells; Meta is about to drop it.
+        billed_type: pricing
+            .and_then(|pricing| pricing.kind.clone().or_else(|| pricing.is_free().then(|| "free".to_owned()))),
+        billed_category: pricing.and_then(|pricing| pricing.category.as_deref()).map(our_category),
     })
+}
+
+/// Meta's word for a category in our spelling.
+///
+/// `marketing_lite` is marketing by another API of Meta's (Meta, "Pricing", 2026-09-11).
+fn our_category(billed: &str) -> String {
+    match billed {
+        "marketing_lite" => "marketing".to_owned(),
+        other => other.to_lowercase().replace('-', "_"),
+    }
 }

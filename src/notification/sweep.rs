@@ -24,6 +24,7 @@ pub fn patience(lease: Duration) -> Duration {
 /// Enqueues stranded notifications again; says how many.
 pub async fn run(pool: &PgPool, queue: &Queue, patience: Duration) -> anyhow::Result<usize> {
     let due_before = Utc::now() - TimeDelta::from_std(patience)?;
+    store::mark_crashed_due(pool, due_before).await?;
     let mut after = None;
     let mut count = 0;
     loop {

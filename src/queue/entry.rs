@@ -69,12 +69,3 @@ pub(crate) fn text(value: Value) -> Option<String> {
         _ => None,
     }
 }
-
-/// A text answer's bytes.
-pub(crate) fn bytes(value: Value) -> Option<Vec<u8>> {
-    match value {
-        Value::BulkString(bytes) => Some(bytes),
-        Value::SimpleString(text) => Some(text.into_bytes()),
-        _ => None,
-    }
-}

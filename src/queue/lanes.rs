@@ -6,7 +6,7 @@ use std::time::Duration;
 use redis::{RedisResult, Value};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::entry::{Entry, Source, bytes, text};
+use super::entry::{Entry, Source, text};
 use super::hand::Hand;
 use super::key::GROUP;
 use super::link::Backoff;
@@ -25,7 +25,8 @@ const TICK: Duration = Duration::from_millis(5);
 struct Served {
     /// How long until a lane may be served again; `None` when none waits.
     next: Option<Duration>,
-    jobs: Vec<(String, String, Vec<u8>)>,
+    /// Id in `run`, and token.
+    jobs: Vec<(String, String)>,
 }
 
 /// Serves until the pool stops.
@@ -44,11 +45,14 @@ pub(crate) async fn run(pool: Arc<Pool>) {
         };
         let mut permits = pool.permits(SERVE_MAX - 1);
         permits.push(first);
-        match serve(&pool, permits.len()).await {
+        let served = match serve(&pool, permits.len()).await {
+            Ok(served) => start(&pool, &served.jobs, permits).await.map(|()| served),
+            Err(error) => Err(error),
+        };
+        match served {
             Ok(served) => {
                 backoff = Backoff::new();
                 let served_some = !served.jobs.is_empty();
-                start(&pool, served.jobs, permits);
                 pause = match served.next {
                     // There is more: at once, as soon as there is capacity.
                     Some(next) if next.is_zero() && served_some => Duration::ZERO,
@@ -57,7 +61,6 @@ pub(crate) async fn run(pool: Arc<Pool>) {
                 };
             }
             Err(error) => {
-                drop(permits);
                 pool.mend(&error).await;
                 backoff.wait("lanes", &error).await;
                 recover(&pool).await;
@@ -72,7 +75,6 @@ async fn serve(pool: &Pool, capacity: usize) -> RedisResult<Served> {
         .try_call(async |mut connection| {
             script::SERVE
                 .key(&pool.keys.ready)
-                .key(&pool.keys.held)
                 .key(&pool.keys.run)
                 .arg(&pool.keys.prefix)
                 .arg(GROUP)
@@ -87,20 +89,40 @@ async fn serve(pool: &Pool, capacity: usize) -> RedisResult<Served> {
     let (next_us, now_us) = (number(), number());
     let Some(Value::Array(flat)) = answer.next() else { return Ok(Served { next: None, jobs: Vec::new() }) };
     let mut flat = flat.into_iter();
-    let mut jobs = Vec::with_capacity(flat.len() / 3);
-    while let (Some(id), Some(token), Some(record)) =
-        (flat.next().and_then(text), flat.next().and_then(text), flat.next().and_then(bytes))
-    {
-        jobs.push((id, token, record));
+    let mut jobs = Vec::with_capacity(flat.len() / 2);
+    while let (Some(id), Some(token)) = (flat.next().and_then(text), flat.next().and_then(text)) {
+        jobs.push((id, token));
     }
     let next = (next_us > 0.0).then(|| Duration::from_micros((next_us - now_us).max(0.0) as u64));
     Ok(Served { next, jobs })
 }
 
-fn start(pool: &Pool, jobs: Vec<(String, String, Vec<u8>)>, permits: Vec<OwnedSemaphorePermit>) {
-    for ((id, token, record), permit) in jobs.into_iter().zip(permits) {
-        pool.start(hand(pool, id, token, &record, 1, permit));
+/// Reads the records of what was served and starts them; an answer that is lost leaves them to `recover`.
+async fn start(pool: &Pool, served: &[(String, String)], permits: Vec<OwnedSemaphorePermit>) -> RedisResult<()> {
+    if served.is_empty() {
+        return Ok(());
     }
+    let records: Vec<Option<Vec<u8>>> = pool
+        .commands
+        .try_call(async |mut connection| {
+            let tokens: Vec<&str> = served.iter().map(|(_, token)| token.as_str()).collect();
+            redis::cmd("HMGET").arg(&pool.keys.held).arg(tokens).query_async(&mut connection).await
+        })
+        .await?;
+    for (((id, token), record), permit) in served.iter().zip(records).zip(permits) {
+        match record {
+            Some(record) => pool.start(hand(pool, id.clone(), token.clone(), &record, 1, permit)),
+            None => remove(pool, id, token).await,
+        }
+    }
+    Ok(())
+}
+
+/// Removes an entry of `run` whose job was settled meanwhile: nothing is left to run.
+async fn remove(pool: &Pool, id: &str, token: &str) {
+    let args = [GROUP.as_bytes(), pool.options.worker.as_bytes(), b"0", id.as_bytes(), token.as_bytes()];
+    let keys = [pool.keys.jobs.as_str(), &pool.keys.held, &pool.keys.run];
+    pool.script("done", &script::DONE, &keys, &args).await;
 }
 
 /// A job from a lane, delivered `times` in this place.
@@ -145,13 +167,9 @@ pub(crate) async fn start_run_entries(pool: &Pool, entries: Vec<(Entry, u32)>, p
                 redis::cmd("HGET").arg(&pool.keys.held).arg(&token).query_async(&mut connection).await
             })
             .await;
-        if let Some(record) = record {
-            pool.start_or_reject(hand(pool, entry.id, token, &record, times, permit));
-            continue;
+        match record {
+            Some(record) => pool.start_or_reject(hand(pool, entry.id, token, &record, times, permit)),
+            None => remove(pool, &entry.id, &token).await,
         }
-        let args: [&[u8]; 5] =
-            [GROUP.as_bytes(), pool.options.worker.as_bytes(), b"0", entry.id.as_bytes(), token.as_bytes()];
-        let keys = [pool.keys.jobs.as_str(), &pool.keys.held, &pool.keys.run];
-        pool.script("done", &script::DONE, &keys, &args).await;
     }
 }

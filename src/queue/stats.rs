@@ -181,6 +181,15 @@ impl Queue {
         Ok(restored)
     }
 
+    /// Writes jobs into the intake, as a producer does; after an error some of them may be there.
+    pub async fn enqueue(&self, payloads: &[impl AsRef<[u8]>]) -> Result<(), QueueError> {
+        let mut pipeline = redis::pipe();
+        for payload in payloads {
+            pipeline.cmd("XADD").arg(&self.keys.jobs).arg("*").arg("job").arg(payload.as_ref()).ignore();
+        }
+        Ok(self.link.try_call(async |mut connection| pipeline.query_async(&mut connection).await).await?)
+    }
+
     /// Blocks a group until then: its jobs wait in their lanes. Unblocked by [`unblock`](Self::unblock) or by time.
     pub async fn block(&self, group: &str, until: DateTime<Utc>) -> Result<(), QueueError> {
         let pace = self.keys.pace(group);

@@ -29,7 +29,7 @@ pub const JOBS: &str = "kmsnotif_jobs_total";
 pub const ATTEMPTS: &str = "kmsnotif_attempts_total";
 /// Histogram: from the first byte of the request to WhatsApp until its answer, in seconds.
 pub const SEND_DURATION: &str = "kmsnotif_send_duration_seconds";
-/// Histogram, label `step` (`admit`, `settle` or `ack`): how many jobs shared one batch.
+/// Histogram, label `step` (`write` or `ack`; `webhook` in the web): how many shared one batch.
 pub const BATCH_JOBS: &str = "kmsnotif_batch_jobs";
 /// Counter: connections to Redis that had to be made again.
 pub const REDIS_RECONNECTS: &str = "kmsnotif_redis_reconnects_total";
@@ -45,8 +45,12 @@ pub const SENDERS_BLOCKED: &str = "kmsnotif_senders_blocked_total";
 pub const WEBHOOK_BODIES: &str = "kmsnotif_webhook_bodies_total";
 /// Histogram: size of webhook bodies, in bytes.
 pub const WEBHOOK_BODY_SIZE: &str = "kmsnotif_webhook_body_bytes";
+/// Counter, label `reason`: payment events that were recorded and paid nothing.
+pub const PAYMENTS_REFUSED: &str = "kmsnotif_payments_refused_total";
 /// Counter, label `status`: status events applied to notifications.
 pub const STATUS_EVENTS_APPLIED: &str = "kmsnotif_status_events_applied_total";
+/// Counter: notifications that Meta bills in another category than was charged.
+pub const BILLED_OTHERWISE: &str = "kmsnotif_billed_otherwise_total";
 /// Counter: notifications refused for lack of credit (a transaction that is run again counts again).
 pub const REFUSALS: &str = "kmsnotif_insufficient_credit_total";
 /// Counter, label `reason` (`insufficient_credit` or `low_balance`): times a tenant was to be told.
@@ -57,6 +61,11 @@ pub const MAILS: &str = "kmsnotif_mails";
 pub const MAIL_OLDEST_WAIT: &str = "kmsnotif_mail_oldest_wait_seconds";
 /// Counter, label `outcome`: attempts to send a mail.
 pub const MAIL_ATTEMPTS: &str = "kmsnotif_mail_attempts_total";
+
+/// Gauge, label `source`: rows that no seal covers yet, counted up to a million.
+pub const AUDIT_UNSEALED: &str = "kmsnotif_audit_unsealed_rows";
+/// Gauge, label `source`: when everything that was final had been sealed, in seconds since 1970.
+pub const AUDIT_SEALED_AT: &str = "kmsnotif_audit_sealed_timestamp_seconds";
 
 /// From a stub on the same machine (half a millisecond) to WhatsApp's read time-out and beyond.
 const SECONDS: [f64; 15] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0];
@@ -126,13 +135,17 @@ fn describe() {
     describe_gauge!(WORKERS, Unit::Count, "Workers that gave a sign of life lately.");
     describe_counter!(SENDERS_BLOCKED, Unit::Count, "Attempts that WhatsApp refused because it blocks the sender.");
     describe_counter!(WEBHOOK_BODIES, Unit::Count, "Webhook bodies received, by source and outcome.");
+    describe_counter!(PAYMENTS_REFUSED, Unit::Count, "Payment events that were recorded and paid nothing, by reason.");
     describe_histogram!(WEBHOOK_BODY_SIZE, Unit::Bytes, "Size of webhook bodies.");
     describe_counter!(STATUS_EVENTS_APPLIED, Unit::Count, "Status events applied to notifications, by status.");
+    describe_counter!(BILLED_OTHERWISE, Unit::Count, "Notifications that Meta bills in another category.");
     describe_counter!(REFUSALS, Unit::Count, "Notifications refused for lack of credit.");
     describe_counter!(ALERTS, Unit::Count, "Times a tenant was to be told, by reason.");
     describe_gauge!(MAILS, Unit::Count, "Mails in the outbox, by status.");
     describe_gauge!(MAIL_OLDEST_WAIT, Unit::Seconds, "Age of the oldest mail that waits.");
     describe_counter!(MAIL_ATTEMPTS, Unit::Count, "Attempts to send a mail, by outcome.");
+    describe_gauge!(AUDIT_UNSEALED, Unit::Count, "Rows that no seal covers yet, by source.");
+    describe_gauge!(AUDIT_SEALED_AT, Unit::Seconds, "When everything that was final had been sealed, by source.");
 }
 
 /// Serves `/metrics` and `/healthz` for a process that is no web, until `shutdown` ends.

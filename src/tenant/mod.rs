@@ -3,7 +3,7 @@
 //! A tenant's life: added with its account (one transaction), given a WhatsApp configuration, changed by
 //! people; every change raises its `revision`, by which processes know that what they cached is old.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use kmsnotif_jobs::{Kind, Language};
 use rust_decimal::Decimal;
@@ -93,6 +93,11 @@ impl Tenant {
     /// Whether the switch of this kind is on, whatever the switch as a whole says.
     pub fn is_kind_on(&self, kind: Kind) -> bool {
         !self.kinds_off.contains(&kind)
+    }
+
+    /// The date on this tenant's calendar at a moment: prices change at its midnight.
+    pub fn local_date(&self, at: DateTime<Utc>) -> NaiveDate {
+        at.with_timezone(&self.time_zone).date_naive()
     }
 
     /// The sender's token, opened.

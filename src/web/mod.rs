@@ -6,6 +6,8 @@
 
 mod body;
 mod health;
+#[cfg(test)]
+mod payment_test;
 mod problem;
 mod request;
 mod scrape;

@@ -13,9 +13,9 @@ use crate::secret::Secret;
 use crate::telemetry::metric::install_metrics;
 
 /// Nothing listens there.
-const NOWHERE: &str = "redis://127.0.0.1:1/0";
+pub(super) const NOWHERE: &str = "redis://127.0.0.1:1/0";
 
-fn web(pool: PgPool, redis: &str) -> Router {
+pub(super) fn web(pool: PgPool, redis: &str) -> Router {
     let config = WebConfig {
         port: 8000,
         public_url: "https://notif.example.com/".parse().unwrap(),
@@ -46,7 +46,7 @@ fn get(path: &str) -> Request<Body> {
 }
 
 /// Status, content type, body.
-async fn ask(web: &Router, request: Request<Body>) -> (StatusCode, String, String) {
+pub(super) async fn ask(web: &Router, request: Request<Body>) -> (StatusCode, String, String) {
     let response = web.clone().oneshot(request).await.unwrap();
     let status = response.status();
     let kind = response.headers().get(header::CONTENT_TYPE).map_or("", |value| value.to_str().unwrap()).to_owned();

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use chrono::Utc;
+use kmsnotif::credit::price::{self, PriceKey};
+use kmsnotif::render::Category;
+use kmsnotif::tenant::{self, Currency, TenantChange};
 use rust_decimal::Decimal;
 
 use crate::harness::{TestApp, phone, registration, until};
@@ -41,5 +45,24 @@ async fn the_same_hundred_jobs_written_five_times_are_charged_a_hundred_times() 
     app.drain().await;
     assert_eq!(app.simulator.requests(), 100);
     assert_eq!(app.spent().await, Decimal::from(10_000));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_tenants_at_one_moment_each_pay_the_price_of_their_own_date() {
+    let app = TestApp::builder().tenant("klinik-timur", 1_000_000).price(None).start().await;
+    // 25 hours apart: on Kiritimati it is tomorrow already, whatever the time.
+    let zones = [("rs-harapan", chrono_tz::Pacific::Pago_Pago), ("klinik-timur", chrono_tz::Pacific::Kiritimati)];
+    let key = PriceKey { country: "ID".parse().unwrap(), currency: Currency::IDR, category: Category::Utility };
+    for (amount, (code, zone)) in [100, 200].into_iter().zip(zones) {
+        let change = TenantChange { time_zone: Some(zone), ..TenantChange::default() };
+        let tenant = tenant::store::update(&app.pool, code, &change, "test").await.unwrap();
+        let today = tenant.local_date(Utc::now());
+        price::store::set(&app.pool, key, Decimal::from(amount), today, "test").await.unwrap();
+    }
+    app.enqueue_all(&[registration("WEST"), registration("EAST").tenant("klinik-timur").to(phone(2))]).await;
+    let west = app.wait_for_of("rs-harapan", "WEST", "read").await;
+    let east = app.wait_for_of("klinik-timur", "EAST", "read").await;
+    assert_eq!((west.price.as_deref(), east.price.as_deref()), (Some("100.000000"), Some("200.000000")));
     app.finish().await;
 }

@@ -17,6 +17,8 @@ mod fault; // what WhatsApp may answer
 mod load; // much at once, and SIGTERM in the middle of it
 mod mail; // from the outbox to the mailbox, each once
 mod outage; // Redis and Postgres killed, stalled, emptied
+mod purchase; // purchases and payments by the real binary
+mod reconcile; // what Meta bills against what was charged
 mod refusal; // not_sent, and why
 mod resend; // what was not sent goes out once more, and once
 mod rotate; // secrets move to a new key beside everything else

@@ -109,6 +109,31 @@ async fn losing_redis_entirely_strands_nothing_that_postgres_knows() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn losing_redis_and_the_worker_that_was_sending_ends_unknown_and_is_not_sent_again() {
+    let redis = OwnRedis::start();
+    let mut app = TestApp::builder().redis(&redis.url).workers(0).start().await;
+    app.expected.outbox_may_wait = true;
+    // Takes connections and never reads: the request stays in the kernel.
+    let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let worker = app.spawn_worker_to(&format!("http://{}/", deaf.local_addr().unwrap()));
+    app.enqueue(&registration("SENDING")).await;
+    app.wait_for("SENDING", "sending").await;
+    worker.kill();
+    let flushed: String = redis::cmd("FLUSHALL").query_async(&mut app.namespace.connection()).await.unwrap();
+    assert_eq!(flushed, "OK");
+    app.start_worker();
+    let queue = app.queue();
+    until_within(LONG, "it is unknown", async || {
+        sweep::run(&app.pool, &queue, Duration::ZERO).await.unwrap();
+        (app.count("unknown").await == 1).then_some(())
+    })
+    .await;
+    assert_eq!(app.simulator.requests(), 0);
+    app.expected.reserved = Decimal::new(35_665, 2);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sweep_leaves_alone_what_the_queue_still_holds() {
     let app = TestApp::start().await;
     app.simulator.set_outage(Some(UNAVAILABLE));

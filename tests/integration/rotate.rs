@@ -92,7 +92,7 @@ async fn workers_with_the_new_key_alone_send_and_hash_as_before() {
     let mut environment = app.environment();
     environment.push(("KMSNOTIF_SECRET_KEYS".to_owned(), NEW.to_owned()));
     environment.push(("WHATSAPP_API_URL".to_owned(), app.simulator.url().to_string()));
-    let worker = Process::start("worker", &environment);
+    let worker = Process::worker(&environment);
     app.enqueue(&registration("AFTER")).await;
     app.wait_for("AFTER", "read").await;
     let hashes: i64 = sqlx::query_scalar("select count(distinct recipient_hash) from notification")

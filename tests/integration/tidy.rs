@@ -11,7 +11,7 @@ use kmsnotif::cli::Cli;
 /// Files above this length ask for a second room.
 const LINES_MAX: usize = 400;
 /// The ratchet: files that were longer when the rule came, with their length then. Only downwards.
-const LONG_FILES: [(&str, usize); 2] = [("src/notification/admit.rs", 407), ("src/simulator/tests.rs", 432)];
+const LONG_FILES: [(&str, usize); 1] = [("src/simulator/tests.rs", 432)];
 
 struct File {
     /// From the repository's root.
@@ -178,6 +178,7 @@ fn capabilities_meet_in_notification_and_nowhere_else() {
     let folders = [
         "src/audit/",
         "src/credit/",
+        "src/job_outbox/",
         "src/tenant/",
         "src/render/",
         "src/queue/",
@@ -188,6 +189,13 @@ fn capabilities_meet_in_notification_and_nowhere_else() {
     let files: Vec<File> = sources().into_iter().filter(|file| file.is_in(&folders)).collect();
     let words = ["crate::notification", "crate::web", "crate::cli", "crate::worker", "crate::scheduler"];
     assert_only_in(&[], &words, &files, "dependencies point from the entry to the plain types");
+}
+
+#[test]
+fn whoever_writes_a_job_of_ours_writes_it_into_the_outbox() {
+    let files: Vec<File> =
+        sources().into_iter().filter(|file| file.is_in(&["src/credit/", "src/job_outbox/", "src/tenant/"])).collect();
+    assert_only_in(&[], &["crate::queue", "Producer"], &files, "a job enqueued past its transaction can be lost");
 }
 
 #[test]

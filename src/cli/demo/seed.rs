@@ -1,15 +1,16 @@
 //! The two hospitals of the demo: invented, set up once, put in order again by every run.
 
 use anyhow::Context as _;
-use chrono::{NaiveDate, Utc};
+use chrono::Utc;
 use chrono_tz::Tz;
 use kmsnotif_jobs::{Kind, Language};
 use rust_decimal::Decimal;
 use sqlx::PgPool;
 
+use super::price;
 use crate::cli::actor;
 use crate::credit::ledger::store as ledger_store;
-use crate::credit::price::{PriceError, PriceKey, store as price_store};
+use crate::credit::price::{PriceKey, store as price_store};
 use crate::credit::purchase::store as purchase_store;
 use crate::render::Category;
 use crate::secret::{Keyring, Secret};
@@ -32,14 +33,11 @@ struct Plan {
     sender: &'static str,
     phone_number_id: &'static str,
     waba_id: &'static str,
-    /// Of one utility notification.
-    price: Decimal,
     /// Bought at once.
     credit: Decimal,
 }
 
-/// An Indonesian hospital and a French one; their prices are Meta's for utility messages, the latter's one to one
-/// from dollars.
+/// An Indonesian hospital and a French one.
 const PLANS: [Plan; 2] = [
     Plan {
         code: "rs-harapan",
@@ -52,7 +50,6 @@ const PLANS: [Plan; 2] = [
         sender: "+62215550101",
         phone_number_id: "1001",
         waba_id: "2001",
-        price: Decimal::from_parts(35_665, 0, 0, false, 2),
         credit: Decimal::from_parts(1_000_000, 0, 0, false, 0),
     },
     Plan {
@@ -67,7 +64,6 @@ const PLANS: [Plan; 2] = [
         sender: "+33199005678",
         phone_number_id: "1002",
         waba_id: "2002",
-        price: Decimal::from_parts(3, 0, 0, false, 2),
         credit: Decimal::from_parts(50, 0, 0, false, 0),
     },
 ];
@@ -97,10 +93,11 @@ pub(super) fn senders() -> impl Iterator<Item = String> {
 
 /// Sets both hospitals up; safe to run again.
 pub(super) async fn seed(pool: &PgPool, keyring: &Keyring) -> anyhow::Result<Vec<Hospital>> {
+    price::seed(pool).await?;
     let mut hospitals = Vec::with_capacity(PLANS.len());
     for plan in &PLANS {
         let tenant = seed_tenant(pool, keyring, plan).await?;
-        let price = seed_price(pool, plan).await?;
+        let price = find_price(pool, &tenant, plan).await?;
         let available = ledger_store::get_balance(pool, tenant.id).await?.available;
         if available < price * Decimal::from(NOTIFICATIONS_MIN) {
             let purchase = purchase_store::create(pool, &tenant, plan.credit, plan.email, &actor()).await?;
@@ -149,18 +146,10 @@ async fn seed_tenant(pool: &PgPool, keyring: &Keyring, plan: &Plan) -> anyhow::R
     Ok(store::set_configuration(pool, keyring, plan.code, &configuration, &actor()).await?)
 }
 
-/// The price in force today; set where there is none.
-async fn seed_price(pool: &PgPool, plan: &Plan) -> anyhow::Result<Decimal> {
+/// The price that a utility notification at home costs today.
+async fn find_price(pool: &PgPool, tenant: &Tenant, plan: &Plan) -> anyhow::Result<Decimal> {
     let key = PriceKey { country: plan.country.parse()?, currency: plan.currency, category: Category::Utility };
-    let today = Utc::now().with_timezone(&plan.time_zone).date_naive();
-    if let Some(price) = price_store::load(pool).await?.in_force(key, today) {
-        return Ok(price.amount);
-    }
-    let effective = NaiveDate::from_ymd_opt(2026, 1, 1).context("the first of January is a date")?.min(today);
-    match price_store::set(pool, key, plan.price, effective, &actor()).await {
-        Ok(row) => Ok(row.price.amount),
-        // Another demo set it in this moment.
-        Err(PriceError::SameDate) => Ok(plan.price),
-        Err(error) => Err(error.into()),
-    }
+    let book = price_store::load(pool).await?;
+    let price = book.in_force(key, tenant.local_date(Utc::now())).context("the demo's prices were withdrawn")?;
+    Ok(price.amount)
 }

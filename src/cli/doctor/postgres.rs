@@ -6,6 +6,7 @@ use sqlx::PgPool;
 use super::super::database;
 use super::store::{self, Server};
 use super::{Finding, skew};
+use crate::audit::{self, Source};
 use crate::config::{DatabaseConfig, Lookup, address_without_password};
 
 /// Version 15.
@@ -14,6 +15,8 @@ const VERSION_MIN: i32 = 150_000;
 const MONTHS_AHEAD: i32 = 2;
 /// A webhook body that waits for longer shows that nobody applies them.
 const BODIES_WAIT_SECONDS: f64 = 120.0;
+/// What the audit has not sealed for longer shows that no scheduler runs, or that a transaction is open for long.
+const UNSEALED_SECONDS: f64 = 180.0;
 
 /// Connects; the finding says why that failed.
 pub(super) async fn open(lookup: &Lookup<'_>) -> Result<(PgPool, DatabaseConfig), Finding> {
@@ -45,6 +48,7 @@ pub(super) async fn check(pool: &PgPool, config: &DatabaseConfig, workers: Optio
     findings.push(Finding::ok("postgres schema", format!("is of version {}", database::schema_version())));
     findings.push(partitions(pool).await);
     findings.push(bodies(pool).await);
+    findings.push(audit(pool).await);
     (findings, true)
 }
 
@@ -127,4 +131,34 @@ async fn bodies(pool: &PgPool) -> Finding {
         ),
         Err(error) => unreadable(CHECK, &error),
     }
+}
+
+async fn audit(pool: &PgPool) -> Finding {
+    const CHECK: &str = "audit";
+    match unsealed(pool).await {
+        Ok(None) => Finding::fail(
+            CHECK,
+            "the database was restored into another cluster, whose transactions count from lower numbers",
+            "run `kmsnotif audit rebase` before anything writes",
+        ),
+        Ok(Some(0)) => Finding::ok(CHECK, "what was committed is sealed"),
+        Ok(Some(rows)) => Finding::warn(
+            CHECK,
+            format!("{rows} rows are not sealed after {UNSEALED_SECONDS} s"),
+            "keep a scheduler running, and end transactions that are open for long (pg_stat_activity, of all databases)",
+        ),
+        Err(error) => unreadable(CHECK, &error),
+    }
+}
+
+/// Counts what should be sealed by now; none if nothing can be.
+async fn unsealed(pool: &PgPool) -> Result<Option<i64>, sqlx::Error> {
+    if audit::is_restored(pool).await? {
+        return Ok(None);
+    }
+    let mut rows = 0;
+    for source in Source::ALL {
+        rows += audit::count_unsealed(pool, source, UNSEALED_SECONDS).await?;
+    }
+    Ok(Some(rows))
 }

@@ -41,7 +41,7 @@ pub(super) async fn list_missing_partitions(pool: &PgPool, months: i32) -> Resul
     sqlx::query_scalar(
         "select name from ( \
              select parent || '_' || to_char(month, 'YYYY_MM') as name \
-             from unnest(array['notification', 'attempt']) as parent, \
+             from unnest(array['notification', 'attempt', 'event_log']) as parent, \
                   generate_series(date_trunc('month', now() at time zone 'utc'), \
                                   date_trunc('month', now() at time zone 'utc') + make_interval(months => $1), \
                                   interval '1 month') as month) as wanted \

@@ -11,11 +11,13 @@ use uuid::Uuid;
 use super::amount::{self, AmountError};
 use crate::tenant::{Currency, TenantId};
 
+mod month;
 pub mod store;
 #[cfg(test)]
 mod tests;
 mod verify;
 
+pub use month::{Month, NoMonth, start_of_day};
 pub use verify::{Accounts, Drift, Proof};
 
 /// What a transfer is.

@@ -5,6 +5,7 @@ use futures::future::join_all;
 use proptest::prelude::*;
 use sqlx::PgPool;
 
+use super::store::EntryFilter;
 use super::*;
 use crate::tenant::tests::add;
 
@@ -46,6 +47,41 @@ async fn entries_are_listed_by_kind_and_time_and_never_change(pool: PgPool) {
 }
 
 #[sqlx::test]
+async fn entries_are_found_by_what_moved_them(pool: PgPool) {
+    let tenant = add(&pool, "a").await.id;
+    let purchase_id = Uuid::now_v7();
+    let mut tx = pool.begin().await.unwrap();
+    let grant = store::Grant { tenant, purchase_id, amount: Decimal::TEN, currency: Currency::IDR, actor: "test" };
+    store::grant(&mut tx, &grant).await.unwrap();
+    tx.commit().await.unwrap();
+    let notification = Uuid::now_v7();
+    for (kind, of) in [("post", notification), ("post", Uuid::now_v7()), ("refund", notification)] {
+        sqlx::query(
+            "insert into ledger_entry (tenant_id, ledger_entry_id, kind, debit_account, credit_account, amount, \
+             currency, notification_id) values ($1, $2, $3, 'available', 'spent', 1, 'IDR', $4)",
+        )
+        .bind(tenant)
+        .bind(Uuid::now_v7())
+        .bind(kind)
+        .bind(of)
+        .execute(&pool)
+        .await
+        .unwrap();
+    }
+    let list = async |filter: EntryFilter| {
+        let entries: Vec<Entry> = store::list(&pool, tenant, &filter).try_collect().await.unwrap();
+        entries.iter().map(|entry| entry.kind).collect::<Vec<_>>()
+    };
+    let by_purchase = EntryFilter { purchase: Some(purchase_id), ..EntryFilter::default() };
+    assert_eq!(list(by_purchase.clone()).await, [EntryKind::Grant]);
+    assert!(list(EntryFilter { kind: Some(EntryKind::Post), ..by_purchase }).await.is_empty());
+    assert!(list(EntryFilter { purchase: Some(Uuid::now_v7()), ..EntryFilter::default() }).await.is_empty());
+    let by_notification = EntryFilter { notification: Some(notification), ..EntryFilter::default() };
+    assert_eq!(list(by_notification.clone()).await, [EntryKind::Post, EntryKind::Refund]);
+    assert_eq!(list(EntryFilter { limit: Some(1), ..by_notification }).await, [EntryKind::Post]);
+}
+
+#[sqlx::test]
 async fn verify_names_what_does_not_add_up(pool: PgPool) {
     let tenant = add(&pool, "a").await.id;
     store::adjust(&pool, tenant, Decimal::from(5), "test", "test").await.unwrap();
@@ -77,8 +113,6 @@ async fn a_reason_and_an_amount_are_required(pool: PgPool) {
     let nobody = store::adjust(&pool, TenantId::generate(), Decimal::ONE, "x", "test").await;
     assert!(matches!(nobody, Err(LedgerError::NoAccount(_))));
 }
-
-use store::EntryFilter;
 
 proptest! {
     #[test]

@@ -5,6 +5,7 @@ use futures::TryStreamExt as _;
 use sqlx::PgPool;
 
 use super::*;
+use crate::tenant::{Tenant, TenantId};
 
 fn key(country: &str) -> PriceKey {
     PriceKey { country: country.parse().unwrap(), currency: Currency::IDR, category: Category::Utility }
@@ -18,21 +19,91 @@ fn price(id: i64, effective: &str) -> Price {
     Price { id, amount: Decimal::from(id), effective: date(effective) }
 }
 
+/// What one notification at home costs a tenant of a zone at a moment, as the pipeline and quotes see it.
+fn charged(zone: chrono_tz::Tz, moment: &str) -> i64 {
+    let book = PriceBook::new(
+        1,
+        [
+            (key("ID"), price(1, "2026-01-01")),
+            (key("ID"), price(2, "2026-03-29")),
+            (key("ID"), price(3, "2026-03-30")),
+            (key("ID"), price(4, "2026-10-25")),
+            (key("ID"), price(5, "2026-10-26")),
+        ],
+    );
+    let tenant = Tenant { time_zone: zone, ..tenant() };
+    let date = tenant.local_date(moment.parse().unwrap());
+    quote::quote(&book, &tenant, Decimal::ZERO, Some("ID".parse().unwrap()), Category::Utility, date, 1)
+        .unwrap()
+        .price
+        .id
+}
+
+fn tenant() -> Tenant {
+    Tenant {
+        id: TenantId::generate(),
+        code: "rs-harapan".to_owned(),
+        name: "RS Harapan".to_owned(),
+        country: "ID".parse().unwrap(),
+        currency: Currency::IDR,
+        time_zone: chrono_tz::UTC,
+        language: kmsnotif_jobs::Language::Id,
+        alert_email: None,
+        finance_phone: None,
+        low_balance_threshold: None,
+        retention_days: 365,
+        whatsapp_on: true,
+        kinds_off: Vec::new(),
+        revision: 1,
+        configuration: None,
+    }
+}
+
 #[test]
-fn a_price_changes_at_midnight_of_the_tenants_zone() {
-    let book = PriceBook::new(1, [(key("ID"), price(2, "2026-03-29")), (key("ID"), price(1, "2026-01-01"))]);
-    let in_force = |zone: chrono_tz::Tz, moment: (u32, u32, u32, u32)| {
-        let (day, hour, minute, second) = moment;
-        let at = Utc.with_ymd_and_hms(2026, 3, day, hour, minute, second).unwrap().with_timezone(&zone);
-        book.in_force(key("ID"), at.date_naive()).unwrap().id
-    };
-    // Jayapura is nine hours ahead of UTC.
-    assert_eq!(in_force(chrono_tz::Asia::Jayapura, (28, 14, 59, 59)), 1);
-    assert_eq!(in_force(chrono_tz::Asia::Jayapura, (28, 15, 0, 0)), 2);
-    // Paris is one hour ahead until 02:00 of that very day.
-    assert_eq!(in_force(chrono_tz::Europe::Paris, (28, 22, 59, 59)), 1);
-    assert_eq!(in_force(chrono_tz::Europe::Paris, (28, 23, 0, 0)), 2);
+fn a_price_changes_at_midnight_of_the_tenants_zone_daylight_saving_included() {
+    use chrono_tz::{Africa, America, Asia, Europe};
+    for (zone, last_second, first_second, change) in [
+        // Jayapura is nine hours ahead of UTC, all year.
+        (Asia::Jayapura, "2026-03-28T14:59:59Z", "2026-03-28T15:00:00Z", 2),
+        (Asia::Jayapura, "2026-10-24T14:59:59Z", "2026-10-24T15:00:00Z", 4),
+        // Paris is one hour ahead until 02:00 of 29 March, a day of 23 hours, and two hours after it.
+        (Europe::Paris, "2026-03-28T22:59:59Z", "2026-03-28T23:00:00Z", 2),
+        (Europe::Paris, "2026-03-29T21:59:59Z", "2026-03-29T22:00:00Z", 3),
+        // And one hour again from 03:00 of 25 October on, a day of 25 hours.
+        (Europe::Paris, "2026-10-24T21:59:59Z", "2026-10-24T22:00:00Z", 4),
+        (Europe::Paris, "2026-10-25T22:59:59Z", "2026-10-25T23:00:00Z", 5),
+        // West of UTC.
+        (America::New_York, "2026-03-29T03:59:59Z", "2026-03-29T04:00:00Z", 2),
+        // Casablanca puts its clock forward inside the night of a price change.
+        (Africa::Casablanca, "2026-10-24T22:59:59Z", "2026-10-24T23:00:00Z", 4),
+    ] {
+        assert_eq!(charged(zone, last_second), change - 1, "{zone} {last_second}");
+        assert_eq!(charged(zone, first_second), change, "{zone} {first_second}");
+    }
+}
+
+#[test]
+fn a_day_without_midnight_begins_where_the_clock_does() {
+    // Santiago goes from 23:59:59 on 5 September 2026 (UTC-4) to 01:00 on the 6th (UTC-3).
+    let book = PriceBook::new(1, [(key("ID"), price(1, "2026-01-01")), (key("ID"), price(2, "2026-09-06"))]);
+    let santiago = Tenant { time_zone: chrono_tz::America::Santiago, ..tenant() };
+    let charged = |moment: &str| book.in_force(key("ID"), santiago.local_date(moment.parse().unwrap())).unwrap().id;
+    assert_eq!((charged("2026-09-06T03:59:59Z"), charged("2026-09-06T04:00:00Z")), (1, 2));
     assert!(book.in_force(key("ID"), date("2025-12-31")).is_none());
+}
+
+#[test]
+fn a_quote_says_the_cost_and_how_many_the_balance_lasts() {
+    let book = PriceBook::new(1, [(key("ID"), price(3, "2026-01-01")), (key("SG"), price(0, "2026-01-01"))]);
+    let quote = |country: &str, available, count| {
+        let country = Some(country.parse().unwrap());
+        quote::quote(&book, &tenant(), available, country, Category::Utility, date("2026-02-01"), count)
+    };
+    let paid = quote("ID", Decimal::from(10), 4).unwrap();
+    assert_eq!((paid.total, paid.affordable), (Decimal::from(12), Some(3)), "asked for more than there is");
+    let free = quote("SG", Decimal::ZERO, 4).unwrap();
+    assert_eq!((free.total, free.affordable), (Decimal::ZERO, None), "any number");
+    assert!(matches!(quote("FR", Decimal::ZERO, 1), Err(QuoteError::NoPrice { .. })));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Purchases: orders of credit, from PENDING over PAID to COMPLETED.
 //!
-//! A purchase's life: created with an amount and an address; paid, by which the credit is granted and the
-//! purchase is COMPLETED in the same transaction; or EXPIRED after three days, or CANCELLED before it was paid.
-//! Paying is safe to run twice: the database grants a purchase once, whoever asks.
+//! A purchase's life: PENDING, ordered with an amount and an address; PAID, its payment verified; COMPLETED, its
+//! credit granted; or EXPIRED after three days, or CANCELLED before it was paid. Each step is a transaction, in
+//! which everything is written that is told of it (`told.rs`). Whoever pays takes it to COMPLETED before answering;
+//! what a crash leaves at PAID the scheduler completes. The database grants a purchase once, whoever asks how often.
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -15,9 +16,12 @@ use super::ledger::{LedgerError, UnknownSpelling};
 use crate::tenant::email::InvalidEmail;
 use crate::tenant::{Currency, TenantId};
 
+#[cfg(test)]
+mod sequence_test;
 pub mod store;
 #[cfg(test)]
 mod tests;
+mod told;
 
 /// An order of credit.
 #[derive(Debug, Clone)]
@@ -38,8 +42,12 @@ pub struct Purchase {
     pub status: PurchaseStatus,
     /// What the payment is called where it was made.
     pub payment_reference: Option<String>,
+    /// Where each change is told by WhatsApp: the tenant's finance phone of now.
+    pub(super) finance_phone: Option<String>,
     /// Who ordered, as a person.
     pub created_by: String,
+    /// Who confirmed the payment.
+    pub paid_by: Option<String>,
     /// When it was ordered.
     pub created_at: DateTime<Utc>,
     /// Until when it can be paid.
@@ -48,7 +56,7 @@ pub struct Purchase {
     pub paid_at: Option<DateTime<Utc>>,
     /// When the credit was granted.
     pub completed_at: Option<DateTime<Utc>>,
-    /// When it was found to be too late.
+    /// When its time was over.
     pub expired_at: Option<DateTime<Utc>>,
     /// When it was cancelled.
     pub cancelled_at: Option<DateTime<Utc>>,
@@ -87,7 +95,7 @@ fn remedy(status: PurchaseStatus) -> &'static str {
         PurchaseStatus::Completed => "take credit back with `kmsnotif credit adjust`",
         PurchaseStatus::Paid => "its credit is about to be granted, pay it again to complete it now",
         PurchaseStatus::Pending | PurchaseStatus::Expired | PurchaseStatus::Cancelled => {
-            "order anew with `kmsnotif purchase create`"
+            "order anew with `kmsnotif purchase create`, and pay that if the money arrived"
         }
     }
 }
@@ -116,6 +124,14 @@ pub enum PurchaseError {
         status: PurchaseStatus,
         /// `paid` or `cancelled`.
         asked: &'static str,
+    },
+    /// The tenant's currency is another.
+    #[error("the currency is {given}, and credit of this tenant is ordered in {tenant}: give the amount in {tenant}")]
+    Currency {
+        /// Of the order.
+        given: &'static str,
+        /// The tenant's.
+        tenant: &'static str,
     },
     /// The credit was not moved.
     #[error(transparent)]

@@ -240,11 +240,11 @@ impl Resender {
             jobs.push(Restored { token, lane, payload: job.payload });
             changes.push(change);
         }
-        let codes = HashMap::from([(tenant.id, tenant.code.clone())]);
-        let lines = store::write(&mut tx, &[], &changes, &codes, now).await?;
+        let codes = HashMap::from([(tenant.id, tenant.code.as_str())]);
+        let lines = store::write(&mut tx, &[], changes, &codes, now).await?;
         let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
         tx.commit().await?;
-        done.resent += changes.len() as u64;
+        done.resent += jobs.len() as u64;
         event::publish_now(&self.events, &self.pool, Committed { outbox_id, lines }).await;
         self.queue.restore(&jobs).await?;
         Ok(())

@@ -1,10 +1,11 @@
 //! All SQL of notifications, set-based: one statement serves a whole batch.
 //!
-//! Locks are taken in one order: keys (by tenant and job id), accounts (by tenant). A notification's row needs no
+//! Locks are taken in one order: accounts (by tenant), then keys of those tenants. A notification's row needs no
 //! lock of its own: whoever changes it holds its tenant's account.
 
 mod job;
 mod read;
+mod reconcile;
 pub(crate) mod resend;
 mod stranded;
 mod view;
@@ -25,9 +26,10 @@ use crate::tenant::{self, Tenant, TenantId};
 use crate::whatsapp::SendError;
 
 pub(crate) use read::{list_by_id, list_by_key};
-pub(crate) use stranded::{Stranded, list_overdue, list_stranded};
-pub use view::{AttemptView, Filter, NotificationView, find, list};
-pub(crate) use write::{write, write_in_rounds};
+pub use reconcile::{begin_reading, list_drifting, reconcile};
+pub(crate) use stranded::{Stranded, list_overdue, list_stranded, mark_crashed_due};
+pub use view::{AttemptView, Filter, NotificationView, find, find_id, list};
+pub(crate) use write::write;
 
 /// Begins a transaction of the pipeline.
 ///
@@ -36,8 +38,10 @@ pub(crate) use write::{write, write_in_rounds};
 /// stalls or loses its network in the middle of it must not hold its tenants' accounts until TCP gives up.
 pub(crate) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     pool.begin_with(
-        "begin; set local jit = off; set local plan_cache_mode = force_generic_plan; set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off; \
-         set local idle_in_transaction_session_timeout = '5s'",
+        "begin; select set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true), \
+         set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), \
+         set_config('enable_seqscan', 'off', true), set_config('statement_timeout', '20s', true), \
+         set_config('idle_in_transaction_session_timeout', '5s', true)",
     )
     .await
 }
@@ -83,9 +87,12 @@ pub(crate) async fn lock_accounts(
 /// Takes the keys of these jobs; returns those that were free. Two workers with one key wait for each other here.
 pub(crate) async fn insert_keys(
     tx: &mut PgConnection,
-    requests: &[Request],
+    requests: &[&Request],
 ) -> Result<HashSet<(TenantId, String)>, sqlx::Error> {
-    let mut sorted: Vec<&Request> = requests.iter().collect();
+    if requests.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let mut sorted = requests.to_vec();
     sorted.sort_by(|a, b| (a.known.tenant.id, &a.job.id).cmp(&(b.known.tenant.id, &b.job.id)));
     // Twice in one batch: the first in the order of the jobs has the key.
     sorted.dedup_by(|a, b| a.known.tenant.id == b.known.tenant.id && a.job.id == b.job.id);

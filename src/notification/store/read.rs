@@ -10,14 +10,15 @@ use super::Existing;
 use crate::notification::admit::Request;
 use crate::notification::record::{NotificationId, Record};
 
+use crate::render::UnknownCategory;
 use crate::tenant::TenantId;
 
 /// The columns of a [`Record`], of the table `n`.
 macro_rules! record_columns {
     () => {
-        "n.tenant_id, n.notification_id, n.job_id, n.status, n.reason, n.price_id, n.price, n.currency, n.held, \
+        "n.tenant_id, n.notification_id, n.job_id, n.category, n.status, n.reason, n.price_id, n.price, n.currency, n.held, \
          n.posted, n.refunded, n.attempt, n.attempt_started_at, n.attempts_counted, n.token, n.expires_at, n.due_at, \
-         n.seq, n.wamid, n.template, n.message, n.billed_type, n.billed_category, n.accepted_at, n.sent_at, \
+         n.seq, n.wamid, n.billed_type, n.billed_category, n.accepted_at, n.sent_at, \
          n.delivered_at, n.read_at, n.failed_at, n.unknown_at"
     };
 }
@@ -25,7 +26,7 @@ macro_rules! record_columns {
 /// Reads what is stored under keys that were not free.
 pub(crate) async fn list_by_key(
     tx: &mut PgConnection,
-    requests: &[Request],
+    requests: &[&Request],
     inserted: &HashSet<(TenantId, String)>,
 ) -> Result<HashMap<(TenantId, String), Existing>, sqlx::Error> {
     let known: Vec<(TenantId, &str)> = requests
@@ -81,11 +82,12 @@ pub(crate) async fn list_by_id(
 }
 
 pub(super) fn read_record(row: &PgRow) -> Result<Record, sqlx::Error> {
-    let status: &str = row.try_get("status")?;
+    let (status, category): (&str, &str) = (row.try_get("status")?, row.try_get("category")?);
     Ok(Record {
         tenant_id: row.try_get("tenant_id")?,
         notification_id: row.try_get("notification_id")?,
         job_id: row.try_get("job_id")?,
+        category: category.parse().map_err(|error: UnknownCategory| sqlx::Error::Decode(Box::new(error)))?,
         status: status.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
         reason: row.try_get("reason")?,
         price_id: row.try_get("price_id")?,
@@ -102,8 +104,6 @@ pub(super) fn read_record(row: &PgRow) -> Result<Record, sqlx::Error> {
         due_at: row.try_get("due_at")?,
         seq: row.try_get("seq")?,
         wamid: row.try_get("wamid")?,
-        template: row.try_get("template")?,
-        message: row.try_get("message")?,
         billed_type: row.try_get("billed_type")?,
         billed_category: row.try_get("billed_category")?,
         accepted_at: row.try_get("accepted_at")?,

@@ -1,12 +1,38 @@
 //! What the sweep looks for: first only tokens, of which the queue holds nearly all, then the jobs that it lacks.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{FromRow, PgPool, Row as _};
 use uuid::Uuid;
 
 use super::job::{job_columns, read_payload};
 use crate::notification::record::NotificationId;
 use crate::tenant::TenantId;
+
+/// Longer than a transaction of [`begin`](super::begin) lasts: a dozen statements, of which the first waits for locks.
+const TRANSACTION_MAX: TimeDelta = TimeDelta::minutes(2);
+
+/// Gives rows that were left in `sending` since before then a due time, by which the sweep finds them from now on.
+///
+/// Each is looked at once: the mark says until when. A transaction may commit later than its rows say they were made,
+/// by its own length ([`begin`](super::begin) bounds it), so the last minutes before the mark are looked at again.
+pub(crate) async fn mark_crashed_due(pool: &PgPool, before: DateTime<Utc>) -> Result<u64, sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    // One sweep at a time; another that is at it already does the same.
+    let mark: Option<(DateTime<Utc>,)> =
+        sqlx::query_as("select swept_until from sweep_mark for update skip locked").fetch_optional(&mut *tx).await?;
+    let Some((mark,)) = mark else { return Ok(0) };
+    let marked = sqlx::query(
+        "update notification set due_at = coalesce(attempt_started_at, created_at) \
+         where created_at > $1 and created_at < $2 and status = 'sending' and due_at is null",
+    )
+    .bind(mark - TRANSACTION_MAX)
+    .bind(before)
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query("update sweep_mark set swept_until = $1 where swept_until < $1").bind(before).execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(marked.rows_affected())
+}
 
 /// A row in waiting or sending that has been due for too long.
 #[derive(Debug, FromRow)]

@@ -33,7 +33,7 @@ pub struct NotificationView {
     pub language: String,
     /// The template's name at Meta.
     pub template: Option<String>,
-    /// The message as sent; null before, and once erased.
+    /// The message of the latest attempt as sent; null before, and once erased.
     pub text: Option<String>,
     /// Meta's id of the message.
     pub wamid: Option<String>,
@@ -94,9 +94,10 @@ macro_rules! select_view {
             "select n.notification_id, n.job_id, (select code from tenant where tenant_id = ",
             $code,
             ") as code, n.kind, n.status, n.reason, n.recipient, n.language, \
-                    n.template, n.message, n.wamid, n.price, n.currency, n.created_at, n.accepted_at, n.sent_at, \
+                    a.template, a.message, n.wamid, n.price, n.currency, n.created_at, n.accepted_at, n.sent_at, \
                     n.delivered_at, n.read_at, n.failed_at, n.due_at, n.attempt, n.attempt_started_at \
-             from notification n ",
+             from notification n left join attempt a \
+               on a.tenant_id = n.tenant_id and a.notification_id = n.notification_id and a.number = n.attempt ",
             $rest
         )
     };
@@ -139,6 +140,15 @@ pub async fn find(pool: &PgPool, tenant: TenantId, job_id: &str) -> Result<Optio
     }
     view.attempts = Some(attempts);
     Ok(Some(view))
+}
+
+/// Finds the id of a notification by the producer's id; it is known even after its month was dropped.
+pub async fn find_id(pool: &PgPool, tenant: TenantId, job_id: &str) -> Result<Option<Uuid>, sqlx::Error> {
+    sqlx::query_scalar("select notification_id from notification_key where tenant_id = $1 and job_id = $2")
+        .bind(tenant)
+        .bind(job_id)
+        .fetch_optional(pool)
+        .await
 }
 
 /// Lists notifications, newest first, as a stream.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::credit::ledger::EntryKind;
 use crate::notification::admit::{self, Fresh};
+use crate::notification::event;
 use crate::notification::record::{Change, Movement, Record};
 use crate::notification::refusal;
 use crate::tenant::TenantId;
@@ -22,40 +23,34 @@ macro_rules! column {
 
 /// Writes new notifications and changes, and what they mean for the money.
 ///
-/// The accounts of all tenants concerned are locked. Returns the events to be told, in order.
+/// The accounts of all tenants concerned are locked. Several changes may concern one notification (sent, delivered,
+/// read): they are written one after the other, in this order. Returns the events to be told, in order.
 pub(crate) async fn write(
     tx: &mut PgConnection,
     fresh: &[Fresh<'_>],
-    changes: &[Change],
-    codes: &HashMap<TenantId, String>,
+    changes: Vec<Change>,
+    codes: &HashMap<TenantId, &str>,
     now: DateTime<Utc>,
 ) -> Result<Vec<String>, sqlx::Error> {
     if !fresh.is_empty() {
         insert(tx, fresh).await?;
     }
-    if !changes.is_empty() {
-        update(tx, changes).await?;
-        upsert_attempts(tx, changes).await?;
+    let rounds = rounds(changes);
+    for round in &rounds {
+        update(tx, round).await?;
+        upsert_attempts(tx, round).await?;
     }
-    let all: Vec<&Change> = fresh.iter().map(|fresh| &fresh.change).chain(changes).collect();
+    let all: Vec<&Change> = fresh.iter().map(|fresh| &fresh.change).chain(rounds.iter().flatten()).collect();
     insert_entries(tx, &all).await?;
     update_accounts(tx, &all).await?;
     refusal::count(tx, &all, now).await?;
-    Ok(all.into_iter().filter_map(|change| admit::told(change, codes, now)).collect())
+    Ok(all.into_iter().filter_map(|change| told(change, codes, now)).collect())
 }
 
-/// Writes changes of which several may concern one notification (sent, delivered, read): each step, in order.
-pub(crate) async fn write_in_rounds(
-    tx: &mut PgConnection,
-    changes: Vec<Change>,
-    codes: &HashMap<TenantId, String>,
-    now: DateTime<Utc>,
-) -> Result<Vec<String>, sqlx::Error> {
-    let mut lines = Vec::new();
-    for round in rounds(changes) {
-        lines.extend(write(tx, &[], &round, codes, now).await?);
-    }
-    Ok(lines)
+/// The event of a change, for the outbox.
+fn told(change: &Change, codes: &HashMap<TenantId, &str>, now: DateTime<Utc>) -> Option<String> {
+    let code = codes.get(&change.record.tenant_id)?;
+    change.told.then(|| event::line(code, &change.record, now))
 }
 
 /// Splits changes so that each round has a notification at most once, in order.
@@ -79,11 +74,11 @@ async fn insert(tx: &mut PgConnection, fresh: &[Fresh<'_>]) -> Result<(), sqlx::
     sqlx::query(
         "insert into notification (tenant_id, notification_id, job_id, kind, category, status, reason, recipient, \
              recipient_hash, language, data, price_id, price, currency, held, attempt, attempt_started_at, token, \
-             send_after, expires_at, due_at, seq, traceparent, created_at) \
-         select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], \
-             $8::text[], $9::bytea[], $10::text[], $11::text[], $12::bigint[], $13::numeric[], $14::text[], \
-             $15::bool[], $16::int[], $17::timestamptz[], $18::text[], $19::timestamptz[], $20::timestamptz[], \
-             $21::timestamptz[], $22::int[], $23::text[], $24::timestamptz[])",
+             send_after, expires_at, seq, traceparent, created_at) \
+         select *, now() from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], \
+             $7::text[], $8::text[], $9::bytea[], $10::text[], $11::text[], $12::bigint[], $13::numeric[], \
+             $14::text[], $15::bool[], $16::int[], $17::timestamptz[], $18::text[], $19::timestamptz[], \
+             $20::timestamptz[], $21::int[], $22::text[])",
     )
     .bind(column!(rows, row => row.0.tenant_id))
     .bind(column!(rows, row => row.0.notification_id))
@@ -107,10 +102,8 @@ async fn insert(tx: &mut PgConnection, fresh: &[Fresh<'_>]) -> Result<(), sqlx::
     .bind(column!(rows, row => row.0.token.as_str()))
     .bind(column!(rows, row => row.1.job.send_after.map(|moment| moment.to_utc())))
     .bind(column!(rows, row => row.0.expires_at))
-    .bind(column!(rows, row => row.0.due_at))
     .bind(column!(rows, row => row.0.seq))
     .bind(column!(rows, row => row.1.job.traceparent.as_deref()))
-    .bind(column!(rows, row => row.1.started_at))
     .execute(tx)
     .await?;
     Ok(())
@@ -122,18 +115,16 @@ async fn update(tx: &mut PgConnection, changes: &[Change]) -> Result<(), sqlx::E
         "update notification n set status = c.status, reason = c.reason, price_id = c.price_id, price = c.price, \
              currency = c.currency, held = c.held, posted = c.posted, refunded = c.refunded, attempt = c.attempt, \
              attempt_started_at = c.attempt_started_at, attempts_counted = c.attempts_counted, token = c.token, \
-             due_at = c.due_at, seq = c.seq, wamid = c.wamid, template = c.template, message = c.message, \
-             billed_type = c.billed_type, billed_category = c.billed_category, accepted_at = c.accepted_at, \
-             sent_at = c.sent_at, delivered_at = c.delivered_at, read_at = c.read_at, failed_at = c.failed_at, \
-             unknown_at = c.unknown_at \
+             due_at = c.due_at, seq = c.seq, wamid = c.wamid, billed_type = c.billed_type, \
+             billed_category = c.billed_category, accepted_at = c.accepted_at, sent_at = c.sent_at, \
+             delivered_at = c.delivered_at, read_at = c.read_at, failed_at = c.failed_at, unknown_at = c.unknown_at \
          from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::numeric[], $7::text[], \
              $8::bool[], $9::bool[], $10::bool[], $11::int[], $12::timestamptz[], $13::int[], $14::text[], \
-             $15::timestamptz[], $16::int[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], \
-             $22::timestamptz[], $23::timestamptz[], $24::timestamptz[], $25::timestamptz[], $26::timestamptz[], \
-             $27::timestamptz[]) \
+             $15::timestamptz[], $16::int[], $17::text[], $18::text[], $19::text[], $20::timestamptz[], \
+             $21::timestamptz[], $22::timestamptz[], $23::timestamptz[], $24::timestamptz[], $25::timestamptz[]) \
              as c (tenant_id, notification_id, status, reason, price_id, price, currency, held, posted, refunded, \
-             attempt, attempt_started_at, attempts_counted, token, due_at, seq, wamid, template, message, \
-             billed_type, billed_category, accepted_at, sent_at, delivered_at, read_at, failed_at, unknown_at) \
+             attempt, attempt_started_at, attempts_counted, token, due_at, seq, wamid, billed_type, \
+             billed_category, accepted_at, sent_at, delivered_at, read_at, failed_at, unknown_at) \
          where n.tenant_id = c.tenant_id and n.notification_id = c.notification_id",
     )
     .bind(column!(rows, row => row.tenant_id))
@@ -153,8 +144,6 @@ async fn update(tx: &mut PgConnection, changes: &[Change]) -> Result<(), sqlx::E
     .bind(column!(rows, row => row.due_at))
     .bind(column!(rows, row => row.seq))
     .bind(column!(rows, row => row.wamid.as_deref()))
-    .bind(column!(rows, row => row.template.as_deref()))
-    .bind(column!(rows, row => row.message.as_deref()))
     .bind(column!(rows, row => row.billed_type.as_deref()))
     .bind(column!(rows, row => row.billed_category.as_deref()))
     .bind(column!(rows, row => row.accepted_at))
@@ -172,7 +161,9 @@ async fn update(tx: &mut PgConnection, changes: &[Change]) -> Result<(), sqlx::E
     Ok(())
 }
 
-/// An attempt's row is written when it ends; a late answer completes what a takeover wrote.
+/// An attempt's row is written when it ends; a late answer completes what a takeover, or a status event, wrote.
+///
+/// An answer that says nothing (`unknown`) adds its text and takes nothing back.
 async fn upsert_attempts(tx: &mut PgConnection, changes: &[Change]) -> Result<(), sqlx::Error> {
     let rows: Vec<_> =
         changes.iter().filter_map(|change| change.attempt.as_ref().map(|attempt| (&change.record, attempt))).collect();
@@ -181,12 +172,17 @@ async fn upsert_attempts(tx: &mut PgConnection, changes: &[Change]) -> Result<()
     }
     sqlx::query(
         "insert into attempt (tenant_id, notification_id, number, started_at, finished_at, outcome, error_code, \
-             error, wamid) \
+             error, wamid, template, message) \
          select * from unnest($1::uuid[], $2::uuid[], $3::int[], $4::timestamptz[], $5::timestamptz[], \
-             $6::text[], $7::int[], $8::text[], $9::text[]) \
+             $6::text[], $7::int[], $8::text[], $9::text[], $10::text[], $11::text[]) \
          on conflict (tenant_id, notification_id, number) do update \
-         set finished_at = excluded.finished_at, outcome = excluded.outcome, error_code = excluded.error_code, \
-             error = excluded.error, wamid = excluded.wamid",
+         set finished_at = case when excluded.outcome = 'unknown' then attempt.finished_at else excluded.finished_at end, \
+             outcome = case when excluded.outcome = 'unknown' then attempt.outcome else excluded.outcome end, \
+             error_code = case when excluded.outcome = 'unknown' then attempt.error_code else excluded.error_code end, \
+             error = case when excluded.outcome = 'unknown' then attempt.error else excluded.error end, \
+             wamid = case when excluded.outcome = 'unknown' then attempt.wamid else excluded.wamid end, \
+             template = coalesce(excluded.template, attempt.template), \
+             message = coalesce(excluded.message, attempt.message)",
     )
     .bind(column!(rows, row => row.0.tenant_id))
     .bind(column!(rows, row => row.0.notification_id))
@@ -197,6 +193,8 @@ async fn upsert_attempts(tx: &mut PgConnection, changes: &[Change]) -> Result<()
     .bind(column!(rows, row => row.1.end.error_code))
     .bind(column!(rows, row => row.1.end.error.as_deref()))
     .bind(column!(rows, row => row.1.end.wamid.as_deref()))
+    .bind(column!(rows, row => row.1.text.as_ref().map(|text| text.template.as_str())))
+    .bind(column!(rows, row => row.1.text.as_ref().map(|text| text.message.as_str())))
     .execute(tx)
     .await?;
     Ok(())
@@ -251,12 +249,7 @@ async fn update_accounts(tx: &mut PgConnection, changes: &[&Change]) -> Result<(
         let Some(movement) = change.movement else { continue };
         let price = change.record.price.unwrap_or_default();
         let delta = deltas.entry(change.record.tenant_id).or_default();
-        let (available, reserved, spent) = match movement {
-            Movement::Reserve => (-price, price, Decimal::ZERO),
-            Movement::Post => (Decimal::ZERO, -price, price),
-            Movement::Void => (price, -price, Decimal::ZERO),
-            Movement::Refund => (price, Decimal::ZERO, -price),
-        };
+        let [available, reserved, spent] = movement.changes(price);
         delta.available += available;
         delta.reserved += reserved;
         delta.spent += spent;

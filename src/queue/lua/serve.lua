@@ -1,13 +1,13 @@
 -- Serves lanes in turn: the groups that have waited longest for their turn first, priorities within.
--- KEYS: ready, held, run. ARGV: prefix, group of consumers, consumer, capacity.
+-- KEYS: ready, run. ARGV: prefix, group of consumers, consumer, capacity.
 -- Returns the next microsecond at which a lane may be served (0: none waits), the time now,
--- and per job: id in `run`, token, record.
+-- and per job: id in `run`, token. The caller reads the records itself: a payload costs more here than anywhere.
 local PRIORITIES, GROUPS_MAX = 4, 128
 local now, left, out = now_us(), tonumber(ARGV[4]), {}
 local tokens = {}
 local groups = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'LIMIT', 0, GROUPS_MAX)
 -- Before anything is taken from a lane: a script that fails halfway is not rolled back.
-if #groups > 0 then redis.pcall('XGROUP', 'CREATE', KEYS[3], ARGV[2], '0', 'MKSTREAM') end
+if #groups > 0 then redis.pcall('XGROUP', 'CREATE', KEYS[2], ARGV[2], '0', 'MKSTREAM') end
 -- Few groups have long turns (fewer commands per job), many have short ones (nobody waits long for a turn).
 local quantum = math.ceil(tonumber(ARGV[4]) / math.max(#groups, 1))
 for _, group in ipairs(groups) do
@@ -22,7 +22,7 @@ for _, group in ipairs(groups) do
         if popped then
             for _, token in ipairs(popped) do
                 tokens[#tokens + 1] = token
-                redis.call('XADD', KEYS[3], '*', 'token', token)
+                redis.call('XADD', KEYS[2], '*', 'token', token)
             end
             open = open - #popped
         end
@@ -40,23 +40,10 @@ for _, group in ipairs(groups) do
 end
 if #tokens > 0 then
     -- What Redis delivers is what counts: only those entries are pending for this consumer.
-    local read = redis.call('XREADGROUP', 'GROUP', ARGV[2], ARGV[3], 'COUNT', #tokens, 'STREAMS', KEYS[3], '>')
-    local ids = {}
-    for i, entry in ipairs(read[1][2]) do
-        ids[i] = entry[1]
-        tokens[i] = entry[2][2]
-    end
-    local records = redis.call('HMGET', KEYS[2], unpack(tokens))
-    for i, token in ipairs(tokens) do
-        if records[i] then
-            out[#out + 1] = ids[i]
-            out[#out + 1] = token
-            out[#out + 1] = records[i]
-        else
-            -- Settled meanwhile: nothing is left to run.
-            redis.call('XACK', KEYS[3], ARGV[2], ids[i])
-            redis.call('XDEL', KEYS[3], ids[i])
-        end
+    local read = redis.call('XREADGROUP', 'GROUP', ARGV[2], ARGV[3], 'COUNT', #tokens, 'STREAMS', KEYS[2], '>')
+    for _, entry in ipairs(read[1][2]) do
+        out[#out + 1] = entry[1]
+        out[#out + 1] = entry[2][2]
     end
 end
 local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')

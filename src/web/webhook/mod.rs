@@ -1,7 +1,9 @@
 //! Webhooks: what others report to us, proven genuine, stored, then answered.
 //!
-//! What it means is read afterwards by workers: a slow or strange body never holds up who reports.
+//! What Meta reports is read afterwards by workers: a slow or strange body never holds up who reports. A payment is
+//! judged before it is answered, since the answer is the verdict.
 
+mod payment;
 mod stored;
 mod whatsapp;
 
@@ -13,5 +15,5 @@ pub(super) use stored::Stored;
 
 /// The routes of webhooks.
 pub(super) fn router() -> Router<State> {
-    whatsapp::router()
+    whatsapp::router().merge(payment::router())
 }

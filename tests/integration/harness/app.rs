@@ -16,7 +16,7 @@ use sqlx::{PgPool, Postgres, Transaction};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::build::{Builder, SECRET_KEYS, configure, keyring};
+use super::build::{Builder, configure, keyring};
 use super::database::{Database, pool};
 use super::job::Draft;
 use super::namespace::{Namespace, RejectedJob};
@@ -59,6 +59,11 @@ impl TestApp {
         Builder::new()
     }
 
+    /// The address of this test's database.
+    pub fn database_url(&self) -> &str {
+        &self.database.url
+    }
+
     /// Starts one more worker inside this process.
     pub fn start_worker(&mut self) {
         let worker = Worker {
@@ -99,21 +104,7 @@ impl TestApp {
             ("ATTEMPTS_MAX", worker.attempts_max.to_string()),
         ];
         environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
-        Process::start("worker", &environment)
-    }
-
-    /// What worker and scheduler need.
-    pub fn environment(&self) -> Vec<(String, String)> {
-        [
-            ("DATABASE_URL", self.database.url.clone()),
-            ("DATABASE_POOL", "6".to_owned()),
-            ("REDIS_URL", self.namespace.url.clone()),
-            ("KMSNOTIF_NAMESPACE", self.namespace.name.clone()),
-            ("KMSNOTIF_SECRET_KEYS", SECRET_KEYS.to_owned()),
-            ("LEASE", format!("{}ms", self.builder.worker.lease.as_millis())),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into()
+        Process::worker(&environment)
     }
 
     /// Starts a worker as a process of its own.

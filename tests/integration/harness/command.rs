@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::app::TestApp;
+use super::build::SECRET_KEYS;
 use super::process::Process;
 
 /// What a command answered.
@@ -29,6 +30,19 @@ impl Answer {
 }
 
 impl TestApp {
+    /// The environment of every process of this test.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let environment = [
+            ("DATABASE_URL", self.database.url.clone()),
+            ("DATABASE_POOL", "6".to_owned()),
+            ("REDIS_URL", self.namespace.url.clone()),
+            ("KMSNOTIF_NAMESPACE", self.namespace.name.clone()),
+            ("KMSNOTIF_SECRET_KEYS", SECRET_KEYS.to_owned()),
+            ("LEASE", format!("{}ms", self.builder.worker.lease.as_millis())),
+        ];
+        environment.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+
     /// Runs a command to its end; there is no terminal.
     pub async fn run(&self, arguments: &[&str]) -> Answer {
         self.run_with(arguments, &[]).await
@@ -47,6 +61,6 @@ impl TestApp {
     pub fn spawn(&self, arguments: &[&str], other: &[(&str, &str)]) -> Process {
         let mut environment = self.environment();
         environment.extend(other.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        Process::command(arguments, &environment)
+        Process::start(arguments, &environment)
     }
 }

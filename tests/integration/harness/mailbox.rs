@@ -32,7 +32,7 @@ impl TestApp {
         let mut environment = self.environment();
         let own = [("SMTP_URL", smtp_url), ("MAIL_FROM", "KMSNotif <notif@example.com>")];
         environment.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        Process::start("scheduler", &environment)
+        Process::start(&["scheduler"], &environment)
     }
 
     /// Writes mails `0@mail.example`, `1@mail.example`, … as a change does, each under a key of its own.

@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use super::poll::until_within;
 
-/// A running process of ours; killed when dropped.
+/// A running `kmsnotif …`; killed when dropped.
 #[derive(Debug)]
 pub struct Process(Child);
 
 impl Process {
-    /// Starts a process of the Procfile with this environment and no other of ours.
-    pub fn start(name: &str, environment: &[(String, String)]) -> Self {
-        Self::command(&[name], environment)
+    /// Starts a worker with this environment and no other of ours.
+    pub fn worker(environment: &[(String, String)]) -> Self {
+        Self::start(&["worker"], environment)
     }
 
-    /// Starts any command of the binary under test with this environment.
-    pub fn command(arguments: &[&str], environment: &[(String, String)]) -> Self {
+    /// Starts a command of the binary under test with this environment.
+    pub fn start(arguments: &[&str], environment: &[(String, String)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kmsnotif"));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
         if std::env::var_os("KMSNOTIF_TEST_LOG").is_none() {

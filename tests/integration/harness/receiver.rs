@@ -63,4 +63,16 @@ impl Receiver {
         }
         bodies.len()
     }
+
+    /// Stores every body that came so far once more, with one status told as another; says how many.
+    pub async fn deliver_as(&self, status: &str, other: &str) -> usize {
+        let bodies = self.bodies.lock().unwrap().clone();
+        for body in &bodies {
+            let text = std::str::from_utf8(body).unwrap();
+            let told = text.replace(&format!("\"status\":\"{status}\""), &format!("\"status\":\"{other}\""));
+            assert_ne!(told, text, "no status {status} came");
+            webhook::insert_all(&self.pool, &[Bytes::from(told)]).await.unwrap();
+        }
+        bodies.len()
+    }
 }

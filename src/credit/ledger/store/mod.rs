@@ -3,18 +3,22 @@
 //! The pipeline's own moves (reserve, post, void, refund in batches) are written with the notifications they
 //! belong to, in `notification/`; here is what people and purchases do, and the proof of all of it.
 
-use chrono::{DateTime, Utc};
-use futures::stream::{Stream, StreamExt as _};
+mod entry;
+mod verify;
+
 use rust_decimal::Decimal;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgExecutor, PgPool, Row as _};
 use uuid::Uuid;
 
-use super::{Account, Accounts, Balance, Entry, EntryKind, LedgerError, Proof};
+use super::{Account, Balance, Entry, EntryKind, LedgerError};
 use crate::audit::{self, Act, Action};
 use crate::credit::amount;
 use crate::tenant::{Currency, TenantId, currency};
+
+pub use entry::{EntryFilter, list};
+pub use verify::verify;
 
 /// Locks the accounts of these tenants until the transaction ends, in the order of their ids.
 ///
@@ -82,7 +86,7 @@ pub async fn adjust(
     .bind(reason.trim())
     .fetch_one(&mut *tx)
     .await?;
-    let entry = read_entry(&row)?;
+    let entry = entry::read(&row)?;
     let told = |balance: Balance| serde_json::json!({ "available": amount::format(balance.available) });
     let mut changed = told(after);
     changed["amount"] = amount::format(change).into();
@@ -184,135 +188,11 @@ async fn move_available(
     Ok(read_balance(&row)?)
 }
 
-/// Which entries to list.
-#[derive(Debug, Clone, Default)]
-pub struct EntryFilter {
-    /// Written at or after.
-    pub since: Option<DateTime<Utc>>,
-    /// Written before.
-    pub until: Option<DateTime<Utc>>,
-    /// Of this kind only.
-    pub kind: Option<EntryKind>,
-    /// At most so many.
-    pub limit: Option<i64>,
-}
-
-/// Streams a tenant's entries, the oldest first.
-pub fn list<'a>(
-    pool: &'a PgPool,
-    tenant: TenantId,
-    filter: &EntryFilter,
-) -> impl Stream<Item = Result<Entry, sqlx::Error>> + use<'a> {
-    // The ids begin with the time, so the key finds the first entry; the column, written by the database's
-    // own clock, decides. An hour covers the distance between two clocks.
-    sqlx::query(
-        "select * from ledger_entry \
-         where tenant_id = $1 \
-           and ($2::timestamptz is null or ledger_entry_id >= uuid_floor($2 - interval '1 hour') and created_at >= $2) \
-           and ($3::timestamptz is null or ledger_entry_id < uuid_floor($3 + interval '1 hour') and created_at < $3) \
-           and ($4::text is null or kind = $4) \
-         order by ledger_entry_id limit $5",
-    )
-    .bind(tenant)
-    .bind(filter.since)
-    .bind(filter.until)
-    .bind(filter.kind.map(EntryKind::as_str))
-    .bind(filter.limit)
-    .fetch(pool)
-    .map(|row| read_entry(&row?))
-}
-
-/// Recomputes the account of one tenant, or of all, in one statement and so from one snapshot.
-///
-/// `available` is what the entries say less what open notifications hold: a reservation is no entry.
-pub async fn verify(executor: impl PgExecutor<'_>, tenant: Option<TenantId>) -> Result<Vec<Proof>, sqlx::Error> {
-    let rows = sqlx::query(
-        "select t.tenant_id, t.code, a.currency, a.available, a.reserved, a.spent, a.purchased, a.adjusted, \
-                coalesce(e.available, 0) - coalesce(n.held, 0) as available_expected, \
-                coalesce(n.held, 0) as reserved_expected, coalesce(e.spent, 0) as spent_expected, \
-                coalesce(e.purchased, 0) as purchased_expected, coalesce(e.adjusted, 0) as adjusted_expected, \
-                coalesce(e.entries, 0) as entries, coalesce(n.number, 0) as held_number, \
-                coalesce(n.other, 0) as held_other \
-         from tenant t join account a using (tenant_id) \
-         left join ( \
-             select tenant_id, currency, count(*) as entries, \
-                    sum(case 'available' when credit_account then amount when debit_account then -amount else 0 end) as available, \
-                    sum(case 'spent' when credit_account then amount when debit_account then -amount else 0 end) as spent, \
-                    sum(case 'purchased' when credit_account then amount when debit_account then -amount else 0 end) as purchased, \
-                    sum(case 'adjusted' when credit_account then amount when debit_account then -amount else 0 end) as adjusted \
-             from ledger_entry where $1::uuid is null or tenant_id = $1 group by tenant_id, currency \
-         ) e on e.tenant_id = a.tenant_id and e.currency = a.currency \
-         left join ( \
-             select o.tenant_id, sum(o.price) as held, count(*) as number, \
-                    count(*) filter (where o.currency is distinct from h.currency) as other \
-             from notification o join account h using (tenant_id) \
-             where o.held and o.due_at is not null and ($1::uuid is null or o.tenant_id = $1) group by o.tenant_id \
-         ) n on n.tenant_id = a.tenant_id \
-         where $1::uuid is null or t.tenant_id = $1 \
-         order by t.code",
-    )
-    .bind(tenant)
-    .fetch_all(executor)
-    .await?;
-    rows.iter().map(read_proof).collect()
-}
-
-fn read_proof(row: &PgRow) -> Result<Proof, sqlx::Error> {
-    Ok(Proof {
-        tenant_id: row.try_get("tenant_id")?,
-        tenant: row.try_get("code")?,
-        currency: row.try_get("currency")?,
-        account: Accounts {
-            available: row.try_get("available")?,
-            reserved: row.try_get("reserved")?,
-            spent: row.try_get("spent")?,
-            purchased: row.try_get("purchased")?,
-            adjusted: row.try_get("adjusted")?,
-        },
-        expected: Accounts {
-            available: row.try_get("available_expected")?,
-            reserved: row.try_get("reserved_expected")?,
-            spent: row.try_get("spent_expected")?,
-            purchased: row.try_get("purchased_expected")?,
-            adjusted: row.try_get("adjusted_expected")?,
-        },
-        entries: row.try_get("entries")?,
-        held: row.try_get("held_number")?,
-        held_in_other_currency: row.try_get("held_other")?,
-    })
-}
-
 fn read_balance(row: &PgRow) -> Result<Balance, sqlx::Error> {
     Ok(Balance {
         currency: read_currency(row)?,
         available: row.try_get("available")?,
         reserved: row.try_get("reserved")?,
-    })
-}
-
-fn read_entry(row: &PgRow) -> Result<Entry, sqlx::Error> {
-    Ok(Entry {
-        id: row.try_get("ledger_entry_id")?,
-        tenant_id: row.try_get("tenant_id")?,
-        kind: spelled(row, "kind")?,
-        debit: spelled(row, "debit_account")?,
-        credit: spelled(row, "credit_account")?,
-        amount: row.try_get("amount")?,
-        currency: read_currency(row)?,
-        notification_id: row.try_get("notification_id")?,
-        attempt: row.try_get("attempt")?,
-        price_id: row.try_get("price_id")?,
-        purchase_id: row.try_get("purchase_id")?,
-        actor: row.try_get("actor")?,
-        reason: row.try_get("reason")?,
-        created_at: row.try_get("created_at")?,
-    })
-}
-
-fn spelled<T: std::str::FromStr<Err = super::UnknownSpelling>>(row: &PgRow, column: &str) -> Result<T, sqlx::Error> {
-    row.try_get::<&str, _>(column)?.parse().map_err(|error: super::UnknownSpelling| sqlx::Error::ColumnDecode {
-        index: column.to_owned(),
-        source: error.into(),
     })
 }
 

@@ -1,0 +1,98 @@
+//! The SQL of acts.
+
+use chrono::{DateTime, Utc};
+use futures::stream::Stream;
+use sqlx::{FromRow, PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::audit::Act;
+use crate::tenant::TenantId;
+
+/// Records an act, in the transaction of what it tells of.
+///
+/// Running it twice records it twice.
+pub async fn record(tx: &mut PgConnection, act: &Act<'_>) -> Result<(), sqlx::Error> {
+    let text = |value: &Option<serde_json::Value>| value.as_ref().map(ToString::to_string);
+    sqlx::query(
+        "insert into audit_entry (audit_entry_id, tenant_id, actor, action, subject, before, after) \
+         values ($1, $2, $3, $4, $5, $6::json, $7::json)",
+    )
+    .bind(Uuid::now_v7())
+    .bind(act.tenant_id)
+    .bind(act.actor)
+    .bind(act.action.as_str())
+    .bind(&act.subject)
+    .bind(text(&act.before))
+    .bind(text(&act.after))
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Which acts to list.
+#[derive(Debug, Clone, Default)]
+pub struct ActFilter {
+    /// Of this tenant only.
+    pub tenant: Option<TenantId>,
+    /// This action (`price.set`), or all of a family (`price`).
+    pub action: Option<String>,
+    /// By this actor only.
+    pub actor: Option<String>,
+    /// Of this subject only.
+    pub subject: Option<String>,
+    /// Recorded at or after.
+    pub since: Option<DateTime<Utc>>,
+    /// Recorded before.
+    pub until: Option<DateTime<Utc>>,
+    /// At most so many.
+    pub limit: Option<i64>,
+}
+
+/// An act, as it was recorded.
+#[derive(Debug, Clone, FromRow)]
+pub struct ActRow {
+    /// Its id: a UUIDv7, so acts sort by time.
+    pub audit_entry_id: Uuid,
+    /// Whose affair it is; none: the whole service's.
+    pub tenant_id: Option<TenantId>,
+    /// The tenant's code, while there is such a tenant.
+    pub tenant: Option<String>,
+    /// Who.
+    pub actor: String,
+    /// What; may be an action of a newer version.
+    pub action: String,
+    /// To what.
+    pub subject: String,
+    /// How it was, as JSON.
+    pub before: Option<String>,
+    /// How it is, as JSON.
+    pub after: Option<String>,
+    /// When.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Streams acts, the oldest first.
+pub fn list<'a>(pool: &'a PgPool, filter: &ActFilter) -> impl Stream<Item = Result<ActRow, sqlx::Error>> + use<'a> {
+    // The ids begin with the time, so the key finds the first act; the column, written by the database's own clock,
+    // decides. An hour covers the distance between two clocks.
+    sqlx::query_as(
+        "select a.audit_entry_id, a.tenant_id, t.code as tenant, a.actor, a.action, a.subject, \
+                a.before::text as before, a.after::text as after, a.created_at \
+         from audit_entry a left join tenant t using (tenant_id) \
+         where ($1::uuid is null or a.tenant_id = $1) \
+           and ($2::text is null or a.action = $2 or a.action like replace($2, '_', '\\_') || '.%') \
+           and ($3::text is null or a.actor = $3) and ($4::text is null or a.subject = $4) \
+           and ($5::timestamptz is null or a.audit_entry_id >= uuid_floor($5 - interval '1 hour') and a.created_at >= $5) \
+           and ($6::timestamptz is null or a.audit_entry_id < uuid_floor($6 + interval '1 hour') and a.created_at < $6) \
+         order by a.audit_entry_id limit $7",
+    )
+    .persistent(false)
+    .bind(filter.tenant)
+    .bind(filter.action.clone())
+    .bind(filter.actor.clone())
+    .bind(filter.subject.clone())
+    .bind(filter.since)
+    .bind(filter.until)
+    .bind(filter.limit)
+    .fetch(pool)
+}

@@ -1,0 +1,114 @@
+//! Entries as they were written, listed as a stream.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::stream::{Stream, StreamExt as _};
+use sqlx::postgres::PgRow;
+use sqlx::{PgPool, Row as _};
+use uuid::Uuid;
+
+use super::read_currency;
+use crate::credit::ledger::{Entry, EntryKind, UnknownSpelling};
+use crate::tenant::TenantId;
+
+/// Which entries to list.
+#[derive(Debug, Clone, Default)]
+pub struct EntryFilter {
+    /// Written at or after.
+    pub since: Option<DateTime<Utc>>,
+    /// Written before.
+    pub until: Option<DateTime<Utc>>,
+    /// Of this kind only.
+    pub kind: Option<EntryKind>,
+    /// What this notification moved.
+    pub notification: Option<Uuid>,
+    /// What this purchase granted.
+    pub purchase: Option<Uuid>,
+    /// At most so many.
+    pub limit: Option<i64>,
+}
+
+macro_rules! select_entries {
+    ($rest:literal) => {
+        concat!(
+            "select * from ledger_entry \
+             where tenant_id = $1 and ledger_entry_id >= $2 and ledger_entry_id < $3 \
+               and ($4::timestamptz is null or created_at >= $4) and ($5::timestamptz is null or created_at < $5) \
+               and ($6::text is null or kind = $6) and ($7::uuid is null or notification_id = $7) ",
+            $rest,
+            " order by ledger_entry_id limit $8"
+        )
+    };
+}
+
+/// Streams a tenant's entries, the oldest first.
+///
+/// A purchase moves credit once, by its grant, so its entry is found by the index of grants.
+pub fn list<'a>(
+    pool: &'a PgPool,
+    tenant: TenantId,
+    filter: &EntryFilter,
+) -> impl Stream<Item = Result<Entry, sqlx::Error>> + use<'a> {
+    let (first, end) = filter.ids();
+    let query = match filter.purchase {
+        Some(_) => sqlx::query(select_entries!("and kind = 'grant' and purchase_id = $9")),
+        None => sqlx::query(select_entries!("and $9::uuid is null")),
+    };
+    query
+        .bind(tenant)
+        .bind(first)
+        .bind(end)
+        .bind(filter.since)
+        .bind(filter.until)
+        .bind(filter.kind.map(EntryKind::as_str))
+        .bind(filter.notification)
+        .bind(filter.limit)
+        .bind(filter.purchase)
+        .fetch(pool)
+        .map(|row| read(&row?))
+}
+
+/// How far the clock of the process that made an id may be from the clock of the database.
+const CLOCKS_APART: TimeDelta = TimeDelta::hours(1);
+
+impl EntryFilter {
+    /// The ids among which the entries are: they begin with the time, so the key finds them; the column decides.
+    fn ids(&self) -> (Uuid, Uuid) {
+        // What a notification moves, it moves after it was made.
+        let made = self.notification.and_then(|id| id.get_timestamp()).and_then(|time| {
+            let (seconds, nanoseconds) = time.to_unix();
+            DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanoseconds)
+        });
+        let first = self.since.max(made).map_or(Uuid::nil(), |moment| floor(moment - CLOCKS_APART));
+        (first, self.until.map_or(Uuid::max(), |moment| floor(moment + CLOCKS_APART)))
+    }
+}
+
+/// The smallest UUIDv7 of a moment.
+fn floor(moment: DateTime<Utc>) -> Uuid {
+    Uuid::from_u128(u128::from(moment.timestamp_millis().max(0).unsigned_abs()) << 80)
+}
+
+pub(super) fn read(row: &PgRow) -> Result<Entry, sqlx::Error> {
+    Ok(Entry {
+        id: row.try_get("ledger_entry_id")?,
+        tenant_id: row.try_get("tenant_id")?,
+        kind: spelled(row, "kind")?,
+        debit: spelled(row, "debit_account")?,
+        credit: spelled(row, "credit_account")?,
+        amount: row.try_get("amount")?,
+        currency: read_currency(row)?,
+        notification_id: row.try_get("notification_id")?,
+        attempt: row.try_get("attempt")?,
+        price_id: row.try_get("price_id")?,
+        purchase_id: row.try_get("purchase_id")?,
+        actor: row.try_get("actor")?,
+        reason: row.try_get("reason")?,
+        created_at: row.try_get("created_at")?,
+    })
+}
+
+fn spelled<T: std::str::FromStr<Err = UnknownSpelling>>(row: &PgRow, column: &str) -> Result<T, sqlx::Error> {
+    row.try_get::<&str, _>(column)?
+        .parse()
+        .map_err(|error: UnknownSpelling| sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.into() })
+}

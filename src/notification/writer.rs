@@ -1,0 +1,229 @@
+//! The transaction that concurrent jobs share: answers are settled and new jobs admitted in it, each decided alone.
+//!
+//! The locks of the tenants' accounts come first and make every decision and its write one step. Answers come before
+//! admissions, because a refusal gives credit back. Both kinds share one writer: two would wait for each other's
+//! accounts, and each of their transactions would pay for a commit of its own.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use chrono::Utc;
+use rust_decimal::Decimal;
+use sqlx::{PgConnection, PgPool};
+
+use super::admit::{self, Admission};
+use super::batch::{Batches, Spoiled, Write};
+use super::event::{Committed, Publisher};
+use super::lifecycle::Limits;
+use super::record::{Change, Movement, NotificationId, Record};
+use super::settings::Settings;
+use super::settle;
+use super::store::{self, Locked};
+use crate::queue::Outcome;
+use crate::tenant::TenantId;
+
+/// What a job wants written.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Admit(admit::Request),
+    Settle(settle::Request),
+}
+
+impl Step {
+    fn tenant(&self) -> (TenantId, &str) {
+        match self {
+            Step::Admit(request) => (request.known.tenant.id, &request.known.tenant.code),
+            Step::Settle(request) => (request.tenant_id, &request.tenant_code),
+        }
+    }
+}
+
+/// What became of a step.
+#[derive(Debug)]
+pub(crate) enum Written {
+    Admission(Admission),
+    Outcome(Outcome),
+}
+
+/// Writes steps.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) pool: PgPool,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) publisher: Publisher,
+    pub(crate) limits: Limits,
+}
+
+impl Batches<Writer> {
+    /// Has a job admitted.
+    pub(crate) async fn admit(&self, request: admit::Request) -> Result<Admission, Spoiled> {
+        match self.submit(Step::Admit(request)).await? {
+            Written::Admission(admission) => Ok(admission),
+            Written::Outcome(_) => unreachable!("an admission is answered by an admission"),
+        }
+    }
+
+    /// Has an answer settled.
+    pub(crate) async fn settle(&self, request: settle::Request) -> Result<Outcome, Spoiled> {
+        match self.submit(Step::Settle(request)).await? {
+            Written::Outcome(outcome) => Ok(outcome),
+            Written::Admission(_) => unreachable!("a settlement is answered by an outcome"),
+        }
+    }
+}
+
+impl Write for Writer {
+    type Request = Step;
+    type Answer = Written;
+    const STEP: &'static str = "write";
+
+    async fn write(&self, steps: &[Step]) -> Result<Vec<Written>, sqlx::Error> {
+        loop {
+            if let Some(written) = self.try_write(steps).await? {
+                return Ok(written);
+            }
+        }
+    }
+}
+
+impl Writer {
+    /// None when prices changed meanwhile: nothing was written, and all of it is decided again.
+    async fn try_write(&self, steps: &[Step]) -> Result<Option<Vec<Written>>, sqlx::Error> {
+        let mut tx = store::begin(&self.pool).await?;
+        let locked = store::lock_accounts(&mut tx, steps.iter().map(|step| step.tenant().0)).await?;
+        let stale = self.reload_stale(&mut tx, steps, &locked).await?;
+        let settled = self.settle(&mut tx, steps).await?;
+        let now = Utc::now();
+        let mut batch = self.open(&mut tx, steps, &stale, locked, &settled).await?;
+        let mut outcomes = settled.outcomes.into_iter();
+        let mut written = Vec::with_capacity(steps.len());
+        for step in steps {
+            written.push(match step {
+                Step::Settle(_) => Written::Outcome(outcomes.next().expect("one outcome per answer")),
+                Step::Admit(request) if stale.contains(&request.known.tenant.id) => {
+                    Written::Admission(Admission::Stale)
+                }
+                Step::Admit(request) => Written::Admission(batch.decide(request)),
+            });
+        }
+        let changes = settled.changes.into_iter().chain(std::mem::take(&mut batch.changes)).collect();
+        let codes = steps.iter().map(Step::tenant).collect();
+        let lines = store::write(&mut tx, &batch.fresh, changes, &codes, now).await?;
+        let used = self.settings.unrecorded(&batch.prices_used);
+        if !store::mark_prices_used(&mut tx, &used, batch.prices.revision()).await? {
+            tx.rollback().await?;
+            self.settings.reload_prices(&mut *self.pool.acquire().await?).await?;
+            return Ok(None);
+        }
+        let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
+        tx.commit().await?;
+        self.settings.recorded(&used);
+        self.publisher.publish(Committed { outbox_id, lines });
+        Ok(Some(written))
+    }
+
+    /// Loads anew what the cache has of an older revision; jobs of those tenants are to be prepared again.
+    async fn reload_stale(
+        &self,
+        tx: &mut PgConnection,
+        steps: &[Step],
+        locked: &HashMap<TenantId, Locked>,
+    ) -> Result<HashSet<TenantId>, sqlx::Error> {
+        let admissions = steps.iter().filter_map(|step| match step {
+            Step::Admit(request) => Some(&request.known.tenant),
+            Step::Settle(_) => None,
+        });
+        let stale: HashSet<TenantId> = admissions
+            .filter(|tenant| locked.get(&tenant.id).is_some_and(|locked| locked.revision != tenant.revision))
+            .map(|tenant| tenant.id)
+            .collect();
+        if !stale.is_empty() {
+            self.settings.reload(tx, &stale.iter().copied().collect::<Vec<_>>()).await?;
+        }
+        let prices = self.settings.prices().revision();
+        if locked.values().any(|locked| locked.price_revision != prices) {
+            self.settings.reload_prices(tx).await?;
+        }
+        Ok(stale)
+    }
+
+    /// Decides about the answers.
+    async fn settle(&self, tx: &mut PgConnection, steps: &[Step]) -> Result<Settled, sqlx::Error> {
+        let requests: Vec<&settle::Request> = steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Settle(request) => Some(request),
+                Step::Admit(_) => None,
+            })
+            .collect();
+        let mut settled = Settled::default();
+        if requests.is_empty() {
+            return Ok(settled);
+        }
+        let ids = requests.iter().map(|request| (request.tenant_id, request.notification_id));
+        settled.records = store::list_by_id(tx, ids).await?;
+        for request in requests {
+            let (outcome, change) = settle::decide(request, &mut settled.records, self.limits);
+            settled.outcomes.push(outcome);
+            settled.changes.extend(change);
+        }
+        Ok(settled)
+    }
+
+    /// Takes the keys of the jobs to be admitted, and reads what stands under those that were not free.
+    async fn open<'a>(
+        &self,
+        tx: &mut PgConnection,
+        steps: &'a [Step],
+        stale: &HashSet<TenantId>,
+        locked: HashMap<TenantId, Locked>,
+        settled: &Settled,
+    ) -> Result<admit::Batch<'a>, sqlx::Error> {
+        let requests: Vec<&admit::Request> = steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Admit(request) if !stale.contains(&request.known.tenant.id) => Some(request),
+                _ => None,
+            })
+            .collect();
+        let inserted = store::insert_keys(tx, &requests).await?;
+        let mut existing = store::list_by_key(tx, &requests, &inserted).await?;
+        for known in existing.values_mut() {
+            // An answer of this very batch is not in the database yet.
+            if let Some(record) = &mut known.record
+                && let Some(newer) = settled.records.get(&record.notification_id)
+            {
+                record.clone_from(newer);
+            }
+        }
+        let mut available: HashMap<TenantId, Decimal> =
+            locked.into_iter().map(|(tenant, locked)| (tenant, locked.available)).collect();
+        for change in &settled.changes {
+            if let Some(Movement::Void | Movement::Refund) = change.movement
+                && let Some(available) = available.get_mut(&change.record.tenant_id)
+            {
+                *available += change.record.price.unwrap_or_default();
+            }
+        }
+        Ok(admit::Batch {
+            limits: self.limits,
+            now: Utc::now(),
+            available,
+            inserted,
+            existing,
+            prices: self.settings.prices(),
+            prices_used: HashMap::new(),
+            taken: HashMap::new(),
+            fresh: Vec::new(),
+            changes: Vec::new(),
+        })
+    }
+}
+
+/// What the answers of a batch come to.
+#[derive(Debug, Default)]
+struct Settled {
+    records: HashMap<NotificationId, Record>,
+    changes: Vec<Change>,
+    outcomes: Vec<Outcome>,
+}
