@@ -30,6 +30,8 @@ const PARTITIONS_EVERY: Duration = Duration::from_hours(1);
 const MONTHS_AHEAD: i32 = 6;
 /// How often jobs of our own are looked for.
 const OUTBOX_EVERY: Duration = Duration::from_secs(1);
+/// How long they rest when Redis does not take them: an outage is not told every second.
+const OUTBOX_REST: Duration = Duration::from_secs(10);
 /// How often purchases are looked at.
 const PURCHASES_EVERY: Duration = Duration::from_secs(5);
 /// Whoever pays completes within moments; what is PAID for longer was left by a crash.
@@ -130,6 +132,7 @@ async fn enqueue_own_jobs(pool: PgPool, queue: Queue) {
         ticks.tick().await;
         if let Err(error) = outbox::enqueue(&pool, &queue).await {
             tracing::warn!(%error, "jobs of our own could not be enqueued; they stay in the outbox");
+            ticks.reset_after(OUTBOX_REST);
         }
     }
 }

@@ -261,6 +261,31 @@ async fn each_change_is_a_message_to_the_finance_phone_charged_to_the_tenant() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_whole_way_is_told_by_two_mails_and_three_messages() {
+    let app = TestApp::start().await;
+    set_finance_phone(&app).await;
+    let server = app.start_mail_server().await;
+    let _scheduler = app.spawn_scheduler(&server.url());
+    let id = create(&app, "1000000").await.to_string();
+    answer(&app, &["purchase", "pay", &id, "--json"]).await;
+    app.wait_for_sent(2).await;
+    let mut mails = app.simulator.mails();
+    mails.sort_by_key(|mail| mail.text.as_ref().is_some_and(|text| text.contains("COMPLETED")));
+    for (mail, status) in mails.iter().zip(["PAID", "COMPLETED"]) {
+        let text = mail.text.as_ref().unwrap();
+        assert_eq!(mail.to, "a@b.example");
+        for fact in [id.as_str(), "IDR 1.000.000", "RS rs-harapan", "WIB", status] {
+            assert!(text.contains(fact), "{fact} is not in {text}");
+        }
+    }
+    for status in ["PENDING", "PAID", "COMPLETED"] {
+        app.wait_for(&format!("purchase-{id}-{status}"), "read").await;
+    }
+    assert_eq!(app.spent().await, PRICE * Decimal::from(3));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn messages_survive_an_outage_of_redis_and_are_sent_once() {
     let mut redis = OwnRedis::start();
     let app = TestApp::builder().redis(&redis.url).start().await;
