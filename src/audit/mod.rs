@@ -2,7 +2,7 @@
 //!
 //! An act's life: [`record`]ed in the transaction of what it tells of, so that neither is ever there without the
 //! other; append-only from then on, by the database; sealed within seconds by the scheduler ([`keep_sealing`]) into
-//! its tenant's chain of digests; covered by the next day's signed [`Head`]; [`verify`]ed by whoever asks.
+//! its tenant's chain of digests; covered by the next day's signed [`Head`]; [`verify()`]ed by whoever asks.
 //! Ledger entries and changes of status (deliveries) are sealed in the same way, where they are.
 //! Acts carry ids, codes, amounts and switches: never a name, an address, a phone number, a text or job data, so
 //! that nothing in them ever has to be erased.

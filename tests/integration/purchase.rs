@@ -239,7 +239,8 @@ async fn killed_between_paid_and_completed_it_is_finished_by_the_scheduler() {
         .unwrap();
     assert_eq!(granted, Decimal::from(700));
     assert_eq!(count(&app, "select count(*) from mail").await, 2);
-    let actor: String = sqlx::query_scalar("select actor from ledger_entry where kind = 'grant'").fetch_one(&app.pool).await.unwrap();
+    let actor: String =
+        sqlx::query_scalar("select actor from ledger_entry where kind = 'grant'").fetch_one(&app.pool).await.unwrap();
     assert_eq!(actor, "cli:ani", "the grant names who confirmed the payment");
     app.finish().await;
 }
