@@ -10,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::audit;
 use crate::config::{RedisConfig, WorkerConfig};
+use crate::credit::ledger;
 use crate::notification::{store, sweep};
 use crate::queue::Queue;
 use crate::secret::Keyring;
@@ -44,8 +45,9 @@ impl Scheduler {
         for tick in [&mut sweep_tick, &mut partition_tick] {
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
-        // A task of its own: a long backlog must not keep the ticks waiting, nor they it.
+        // Tasks of their own: a long backlog must not keep the ticks waiting, nor they it.
         let sealing = tokio::spawn(audit::keep_sealing(self.pool.clone(), self.keyring));
+        let rolling_up = tokio::spawn(ledger::store::keep_rolling_up(self.pool.clone()));
         tracing::info!(?patience, "scheduler starts");
         tokio::pin!(stop);
         loop {
@@ -63,8 +65,9 @@ impl Scheduler {
                 }
             }
         }
-        // What it was sealing is rolled back, and is sealed by whoever is next.
+        // What they were at is rolled back, and is done by whoever is next.
         sealing.abort();
+        rolling_up.abort();
         tracing::info!("scheduler ended");
         Ok(())
     }
