@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::audit;
 use crate::config::{MailConfig, RedisConfig, WorkerConfig};
-use crate::credit::{alert, purchase};
+use crate::credit::{alert, ledger, purchase};
 use crate::mail::{self, Composer, Delivery, Relay};
 use crate::notification::{store, sweep};
 use crate::queue::Queue;
@@ -78,8 +78,9 @@ impl Scheduler {
         duties.spawn(tend_purchases(pool.clone()));
         duties.spawn(alert_tenants(pool.clone()));
         duties.spawn(count_mails(pool.clone()));
-        // What it was sealing is rolled back when it ends, and is sealed by whoever is next.
+        // What these two are at is rolled back when they end, and is done by whoever is next.
         duties.spawn(audit::keep_sealing(pool.clone(), self.keyring));
+        duties.spawn(ledger::store::keep_rolling_up(pool.clone()));
         tracing::info!(?patience, "scheduler starts");
         tokio::select! {
             () = stop => {}

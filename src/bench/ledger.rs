@@ -25,10 +25,10 @@ use crate::whatsapp;
 
 /// How long events may take to reach Redis after the last job.
 const EVENTS_WITHIN: Duration = Duration::from_secs(15);
-/// As long as a message is.
-const TEXT: &str = "Yth. Siti Rahma Wulandari, pendaftaran Anda di RS Contoh telah kami terima. Dokter: dr. Andi Wijaya \
-    Kusumanegara, Sp.JP, FIHA. Waktu: Selasa, 24 November 2026 pukul 09.30 WIB. Tempat: Poliklinik Jantung dan Pembuluh \
-    Darah, Gedung Melati lantai 3. Nomor antrean: A-012. Hubungi kami di +62 21 555 0100 bila berhalangan hadir.";
+/// As long as most messages are: 300 characters.
+const TEXT: &str = "Yth. Siti Rahma Wulandari, pendaftaran Anda di RS Contoh telah kami terima. Dokter: dr. Andi \
+    Wijaya Kusumanegara, Sp.JP. Waktu: Selasa, 24 November 2026 pukul 09.30 WIB. Tempat: Poliklinik Jantung, Gedung \
+    Melati lantai 3. Nomor antrean: A-012. Hubungi kami di +62 21 555 0100 bila Anda berhalangan hadir. Terima kasih.";
 
 /// Measures one run.
 pub(super) async fn run_once(plan: &Plan, home: &Home, tell: Tell<'_>) -> anyhow::Result<Run> {

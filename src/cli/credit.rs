@@ -2,6 +2,7 @@
 
 mod ledger;
 mod reconcile;
+mod statement;
 
 use clap::{Args, Subcommand};
 use rust_decimal::Decimal;
@@ -23,6 +24,8 @@ pub enum Command {
     Ledger(ledger::Args),
     /// Give credit to a tenant, or take it, by hand.
     Adjust(Adjust),
+    /// Show a month of a tenant's credit: opening, what came and went, closing.
+    Statement(statement::Args),
     /// Compare what was charged with what Meta bills.
     Reconcile(reconcile::Args),
 }
@@ -88,6 +91,7 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
             output.one(&BalanceAnswer::of(tenant.code, store::get_balance(pool, tenant.id).await?))?;
         }
         Command::Ledger(args) => return ledger::run(args, global, pool).await,
+        Command::Statement(args) => return statement::run(args, global, pool).await,
         Command::Reconcile(args) => return reconcile::run(args, global, pool).await,
         Command::Adjust(args) => {
             let tenant = tenant_store::get(pool, &args.tenant).await?;

@@ -24,6 +24,8 @@ mod settings;
 pub(crate) mod settle;
 mod status;
 pub mod store;
+#[cfg(test)]
+mod store_test;
 pub mod sweep;
 mod writer;
 

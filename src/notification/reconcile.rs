@@ -10,6 +10,8 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
+use crate::credit::ledger::Sum;
+
 /// Why a notification's charge is not what Meta bills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Mismatch {
@@ -48,22 +50,6 @@ impl Mismatch {
     /// None for the spelling of anything else.
     pub(crate) fn find(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|mismatch| mismatch.as_str() == text)
-    }
-}
-
-/// So many notifications, and their prices together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sum {
-    /// Notifications.
-    pub count: i64,
-    /// Their prices.
-    pub amount: Decimal,
-}
-
-impl std::ops::AddAssign for Sum {
-    fn add_assign(&mut self, other: Self) {
-        self.count += other.count;
-        self.amount += other.amount;
     }
 }
 

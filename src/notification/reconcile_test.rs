@@ -5,6 +5,7 @@ use sqlx::PgPool;
 
 use super::*;
 use crate::credit::ledger::Month;
+use crate::credit::ledger::store::begin_reading;
 use crate::notification::store;
 use crate::tenant::TenantId;
 use crate::tenant::tests::add;
@@ -80,7 +81,7 @@ async fn every_mismatch_is_named_and_the_sums_add_up(pool: PgPool) {
     }
     insert(&pool, other.id, Case { billed: FREE, ..BASE }, Uuid::now_v7()).await;
     let month = Month::of(Utc::now(), tenant.time_zone).range(tenant.time_zone);
-    let mut tx = store::begin_reading(&pool).await.unwrap();
+    let mut tx = begin_reading(&pool).await.unwrap();
     let listed: Vec<Drifting> = store::list_drifting(&mut tx, tenant.id, &month).try_collect().await.unwrap();
     let listed: Vec<_> = listed.iter().map(|drifting| (drifting.notification, drifting.mismatch.as_str())).collect();
     let expected: Vec<_> = CASES

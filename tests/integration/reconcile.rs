@@ -1,6 +1,7 @@
 //! What Meta says it bills decides what a tenant pays in the end.
 
 use kmsnotif::credit::ledger::Month;
+use kmsnotif::credit::ledger::store::begin_reading;
 use kmsnotif::notification::reconcile::{Mismatch, Reconciliation};
 use kmsnotif::notification::store;
 use rust_decimal::Decimal;
@@ -11,7 +12,7 @@ use crate::harness::{TestApp, registration};
 async fn reconcile(app: &TestApp) -> Reconciliation {
     let tenant = app.tenant("rs-harapan").await;
     let month = Month::of(chrono::Utc::now(), tenant.time_zone).range(tenant.time_zone);
-    let mut tx = store::begin_reading(&app.pool).await.unwrap();
+    let mut tx = begin_reading(&app.pool).await.unwrap();
     store::reconcile(&mut tx, tenant.id, &month).await.unwrap().remove("IDR").unwrap_or_default()
 }
 

@@ -29,9 +29,12 @@ pub struct Args {
     /// Of this tenant only: its code.
     #[arg(long)]
     tenant: Option<String>,
-    /// Recompute the balances from entries and open notifications instead.
+    /// Recompute the balances from entries and open notifications, and the daily roll-up from the entries, instead.
     #[arg(long, conflicts_with_all = ["since", "until", "kind", "purchase", "notification", "limit", "csv"])]
     verify: bool,
+    /// Make the daily roll-up, from which statements are read, anew from the entries; neither entries nor balances change.
+    #[arg(long, conflicts_with_all = ["tenant", "verify", "since", "until", "kind", "purchase", "notification", "limit", "csv"])]
+    rebuild: bool,
     /// From this date (the tenant's zone) or moment (RFC 3339) on.
     #[arg(long)]
     since: Option<When>,
@@ -144,7 +147,7 @@ struct ProofAnswer {
 
 #[derive(Debug, Serialize)]
 struct DriftAnswer {
-    figure: &'static str,
+    figure: String,
     #[serde(with = "amount::json")]
     stored: Decimal,
     #[serde(with = "amount::json")]
@@ -167,7 +170,7 @@ impl ProofAnswer {
             drift: drifts
                 .iter()
                 .map(|Drift { figure, stored, expected, .. }| DriftAnswer {
-                    figure,
+                    figure: figure.clone(),
                     stored: *stored,
                     expected: *expected,
                 })
@@ -214,6 +217,10 @@ pub(super) async fn run(args: Args, global: Global, pool: &PgPool) -> anyhow::Re
         return verify(args.tenant.as_deref(), Output::new(global.json), pool).await;
     }
     let mut output = Output::of(format(global, args.csv));
+    if args.rebuild {
+        output.one(&Rebuilt { days: store::rebuild(pool).await? })?;
+        return Ok(output.finish()?);
+    }
     let tenants = match &args.tenant {
         Some(code) => vec![tenant_store::get(pool, code).await?],
         None => tenant_store::list_all(pool).await?,
@@ -265,23 +272,41 @@ async fn filter(
     }))
 }
 
+/// What became of the roll-up.
+#[derive(Debug, Serialize)]
+struct Rebuilt {
+    /// Sums that it holds.
+    days: u64,
+}
+
+impl Show for Rebuilt {
+    const COLUMNS: &'static [Column] = &[number("days", 10)];
+    fn cells(&self) -> Vec<String> {
+        vec![self.days.to_string()]
+    }
+}
+
 async fn verify(tenant: Option<&str>, mut output: Output, pool: &PgPool) -> anyhow::Result<()> {
     let tenant = match tenant {
         Some(code) => Some(tenant_store::get(pool, code).await?.id),
         None => None,
     };
+    let mut tx = store::begin_reading(pool).await?;
+    let days = store::verify_days(&mut tx, tenant).await?;
     let mut drifts = Vec::new();
-    for proof in store::verify(pool, tenant).await? {
-        let found = proof.drifts();
+    for proof in store::verify(&mut *tx, tenant).await? {
+        let of_days = days.iter().filter(|(id, _)| *id == proof.tenant_id).map(|(_, drift)| drift.clone());
+        let found: Vec<Drift> = proof.drifts().into_iter().chain(of_days).collect();
         output.row(&ProofAnswer::of(&proof, &found))?;
         drifts.extend(found);
     }
     output.finish()?;
-    match drifts.as_slice() {
-        [] => Ok(()),
-        [first, rest @ ..] => bail!(
-            "the ledger does not add up: {first}{}; stop the workers and compare with `kmsnotif credit ledger`",
-            if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) }
-        ),
+    let Some(first) = drifts.first() else { return Ok(()) };
+    let more = if drifts.len() > 1 { format!(" (and {} more)", drifts.len() - 1) } else { String::new() };
+    if drifts.len() == days.len() {
+        bail!(
+            "the daily roll-up is not what the entries say: {first}{more}; `kmsnotif credit ledger --rebuild` makes it anew"
+        );
     }
+    bail!("the ledger does not add up: {first}{more}; stop the workers and compare with `kmsnotif credit ledger`")
 }

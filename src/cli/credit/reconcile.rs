@@ -14,8 +14,9 @@ use super::format;
 use crate::cli::output::{Column, Format, Show, number, text};
 use crate::cli::{Global, Output};
 use crate::credit::amount;
-use crate::credit::ledger::Month;
-use crate::notification::reconcile::{Drifting, Mismatch, Reconciliation, Sum};
+use crate::credit::ledger::store::begin_reading;
+use crate::credit::ledger::{Month, Sum};
+use crate::notification::reconcile::{Drifting, Mismatch, Reconciliation};
 use crate::notification::store;
 use crate::tenant::{Tenant, store as tenant_store};
 
@@ -191,7 +192,7 @@ async fn tell(
 ) -> anyhow::Result<i64> {
     let range = month.range(tenant.time_zone);
     let month = month.to_string();
-    let mut tx = store::begin_reading(pool).await?;
+    let mut tx = begin_reading(pool).await?;
     let mut found = store::reconcile(&mut tx, tenant.id, &range).await?;
     if found.is_empty() && even_nothing {
         found.insert(tenant.currency.code().to_owned(), Reconciliation::default());

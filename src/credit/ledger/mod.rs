@@ -12,12 +12,14 @@ use super::amount::{self, AmountError};
 use crate::tenant::{Currency, TenantId};
 
 mod month;
+pub mod statement;
 pub mod store;
 #[cfg(test)]
 mod tests;
 mod verify;
 
 pub use month::{Month, NoMonth, start_of_day};
+pub use statement::{Statement, Sum};
 pub use verify::{Accounts, Drift, Proof};
 
 /// What a transfer is.

@@ -87,7 +87,7 @@ async fn verify_names_what_does_not_add_up(pool: PgPool) {
     store::adjust(&pool, tenant, Decimal::from(5), "test", "test").await.unwrap();
     assert_eq!(drifts(&pool).await, []);
     sqlx::query("update account set available = available - 2, reserved = reserved + 2").execute(&pool).await.unwrap();
-    let found: Vec<_> = drifts(&pool).await.iter().map(|drift| drift.figure).collect();
+    let found: Vec<_> = drifts(&pool).await.iter().map(|drift| drift.figure.clone()).collect();
     assert_eq!(found, ["available", "reserved"], "no notification holds it");
     sqlx::query(
         "insert into notification (tenant_id, notification_id, job_id, kind, category, status, language, price, \

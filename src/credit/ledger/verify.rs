@@ -63,8 +63,8 @@ pub struct Proof {
 pub struct Drift {
     /// Whose.
     pub tenant: String,
-    /// A column of the account; `sum`, which should be zero; or `held_currency`, a count.
-    pub figure: &'static str,
+    /// A column of the account; `sum`, which should be zero; `held_currency`, a count; or a day of the roll-up.
+    pub figure: String,
     /// What is stored.
     pub stored: Decimal,
     /// What it should be.
@@ -81,7 +81,12 @@ impl std::fmt::Display for Drift {
 impl Proof {
     /// Every drift of this tenant; none when the balances are what they should be.
     pub fn drifts(&self) -> Vec<Drift> {
-        let drift = |figure, stored, expected| Drift { tenant: self.tenant.clone(), figure, stored, expected };
+        let drift = |figure: &str, stored, expected| Drift {
+            tenant: self.tenant.clone(),
+            figure: figure.to_owned(),
+            stored,
+            expected,
+        };
         let columns = self.account.columns().into_iter().zip(self.expected.columns());
         let mut drifts: Vec<Drift> = columns
             .filter(|((_, stored), (_, expected))| stored != expected)

@@ -26,7 +26,7 @@ use crate::tenant::{self, Tenant, TenantId};
 use crate::whatsapp::SendError;
 
 pub(crate) use read::{list_by_id, list_by_key};
-pub use reconcile::{begin_reading, list_drifting, reconcile};
+pub use reconcile::{list_drifting, reconcile};
 pub(crate) use stranded::{Stranded, list_overdue, list_stranded, mark_crashed_due};
 pub use view::{AttemptView, Filter, NotificationView, find, find_id, list};
 pub(crate) use write::write;

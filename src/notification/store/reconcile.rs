@@ -7,9 +7,10 @@ use chrono::{DateTime, Utc};
 use futures::stream::{Stream, StreamExt as _};
 use rust_decimal::Decimal;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgPool, Postgres, Row as _, Transaction};
+use sqlx::{PgConnection, Row as _};
 
-use crate::notification::reconcile::{Drifting, Group, Mismatch, Reconciliation, Sum};
+use crate::credit::ledger::Sum;
+use crate::notification::reconcile::{Drifting, Group, Mismatch, Reconciliation};
 use crate::tenant::TenantId;
 
 /// The notifications of a month with the verdict on each: the one place that decides it.
@@ -41,12 +42,6 @@ macro_rules! judged {
             $rest
         )
     };
-}
-
-/// Begins a look at one moment: what is summed up is what is listed.
-pub async fn begin_reading(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    // A plan that is compiled takes longer than a month is read.
-    pool.begin_with("begin isolation level repeatable read read only; set local jit = off").await
 }
 
 /// Sums up the notifications that were admitted within a time, by currency; nothing when there are none.

@@ -107,7 +107,10 @@ pub(super) fn read(row: &PgRow) -> Result<Entry, sqlx::Error> {
     })
 }
 
-fn spelled<T: std::str::FromStr<Err = UnknownSpelling>>(row: &PgRow, column: &str) -> Result<T, sqlx::Error> {
+pub(super) fn spelled<T: std::str::FromStr<Err = UnknownSpelling>>(
+    row: &PgRow,
+    column: &str,
+) -> Result<T, sqlx::Error> {
     row.try_get::<&str, _>(column)?
         .parse()
         .map_err(|error: UnknownSpelling| sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.into() })

@@ -3,7 +3,9 @@
 //! The pipeline's own moves (reserve, post, void, refund in batches) are written with the notifications they
 //! belong to, in `notification/`; here is what people and purchases do, and the proof of all of it.
 
+mod day;
 mod entry;
+mod statement;
 mod verify;
 
 use rust_decimal::Decimal;
@@ -17,7 +19,9 @@ use crate::audit::{self, Act, Action};
 use crate::credit::amount;
 use crate::tenant::{Currency, TenantId, currency};
 
+pub use day::{keep_rolling_up, rebuild, roll_up, verify_days};
 pub use entry::{EntryFilter, list};
+pub use statement::{begin_reading, statement};
 pub use verify::verify;
 
 /// Locks the accounts of these tenants until the transaction ends, in the order of their ids.
