@@ -8,7 +8,7 @@
 //! that nothing in them ever has to be erased.
 
 use serde_json::Value;
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 
 use crate::tenant::TenantId;
 
@@ -40,8 +40,8 @@ pub use store::record;
 pub use verify::{Summary, verify, verify_heads};
 
 /// Whether a dump was restored into another cluster: new rows would stand among sealed ones.
-pub async fn is_restored(pool: &PgPool) -> Result<bool, sqlx::Error> {
-    store::is_restored(pool).await
+pub async fn is_restored(executor: impl PgExecutor<'_>) -> Result<bool, sqlx::Error> {
+    store::is_restored(executor).await
 }
 
 /// Lets the clock of the chains go on behind everything that is stored, if it does not; says its shift then.

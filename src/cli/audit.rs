@@ -205,10 +205,12 @@ impl Show for Rebased {
 pub(super) async fn run(command: Command, global: Global) -> anyhow::Result<()> {
     let mut output = Output::new(global.json);
     match command {
-        Command::List(args) => return list(args, global, &super::pool("audit").await?).await,
-        Command::Verify(args) => return verify::run(args, global, &super::pool("audit").await?).await,
+        Command::List(args) => return list(args, global, &super::database::connect_to_write("audit").await?).await,
+        Command::Verify(args) => {
+            return verify::run(args, global, &super::database::connect_to_write("audit").await?).await;
+        }
         Command::Heads(args) => {
-            let pool = super::pool("audit").await?;
+            let pool = super::database::connect_to_write("audit").await?;
             let key = verify::find_key(&pool).await?.unwrap_or_default();
             let mut heads = pin!(store::list_heads(&pool, args.limit));
             while let Some(head) = heads.next().await {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgExecutor, PgPool};
 
 use super::store;
 use crate::audit;
@@ -27,21 +27,41 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// The server sees `kmsnotif-<command>` as the application's name.
 pub async fn connect(config: &DatabaseConfig, command: &str) -> anyhow::Result<PgPool> {
-    let options = options(&config.url, command)?;
-    // The pool would retry a refused connection in silence until its time is over.
-    connect_one(&config.url, &options).await?.close().await.ok();
-    Ok(PgPoolOptions::new()
-        .max_connections(config.pool)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .max_lifetime(LIFETIME_MAX)
-        .connect_lazy_with(options))
+    let (pool, first) = open(config, command).await?;
+    first.close().await.ok();
+    Ok(pool)
 }
 
 /// Connects with `DATABASE_URL` and refuses a database that is not migrated.
 pub(super) async fn connect_migrated(command: &str) -> anyhow::Result<PgPool> {
-    let pool = connect(&DatabaseConfig::from_env(&environment)?, command).await?;
-    check_migrated(&pool).await?;
+    let (pool, mut first) = open(&DatabaseConfig::from_env(&environment)?, command).await?;
+    check_migrated(&mut first).await?;
+    first.close().await.ok();
     Ok(pool)
+}
+
+/// As `connect_migrated`, and refuses a database whose audit could not go on.
+pub(super) async fn connect_to_write(command: &str) -> anyhow::Result<PgPool> {
+    let (pool, mut first) = open(&DatabaseConfig::from_env(&environment)?, command).await?;
+    check_migrated(&mut first).await?;
+    check_clock(&mut first).await?;
+    first.close().await.ok();
+    Ok(pool)
+}
+
+/// A pool, and beside it the connection that tried the way.
+///
+/// The pool alone would retry a refused connection in silence until its time is over. Every further connection costs
+/// a short command some milliseconds, so what is asked before it begins is asked on this one.
+async fn open(config: &DatabaseConfig, command: &str) -> anyhow::Result<(PgPool, PgConnection)> {
+    let options = options(&config.url, command)?;
+    let first = connect_one(&config.url, &options).await?;
+    let pool = PgPoolOptions::new()
+        .max_connections(config.pool)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .max_lifetime(LIFETIME_MAX)
+        .connect_lazy_with(options);
+    Ok((pool, first))
 }
 
 /// One connection for migrations, past a PgBouncer.
@@ -80,16 +100,16 @@ pub fn schema_version() -> i64 {
 }
 
 /// Refuses a database that lacks migrations of this version; a newer one is accepted (a deploy is under way).
-pub async fn check_migrated(pool: &PgPool) -> anyhow::Result<()> {
-    if store::get_version(pool).await? < schema_version() {
+pub async fn check_migrated(executor: impl PgExecutor<'_>) -> anyhow::Result<()> {
+    if store::get_version(executor).await? < schema_version() {
         bail!("the database is older than this program: run `kmsnotif migrate` first");
     }
     Ok(())
 }
 
 /// Refuses a database that was restored from a dump into another cluster: what it wrote would stand among sealed rows.
-pub(super) async fn check_clock(pool: &PgPool) -> anyhow::Result<()> {
-    if audit::is_restored(pool).await? {
+async fn check_clock(executor: impl PgExecutor<'_>) -> anyhow::Result<()> {
+    if audit::is_restored(executor).await? {
         bail!(
             "the database was restored into another cluster, whose transactions count from lower numbers: run `kmsnotif audit rebase` before anything writes"
         );

@@ -17,7 +17,7 @@ use kmsnotif_jobs::key::Namespace;
 use sqlx::PgPool;
 
 use super::process::terminated;
-use super::{Global, confirm, pool};
+use super::{Global, confirm, database};
 use crate::config::{MailConfig, RedisConfig, WebConfig, environment};
 use crate::queue::Queue;
 use crate::secret::{Keyring, SecretKeys};
@@ -90,7 +90,7 @@ async fn show(
 ) -> anyhow::Result<()> {
     let step = screen.step("setting up the database");
     process::migrate(&args.logs).await?;
-    let pool = pool("demo").await?;
+    let pool = database::connect_to_write("demo").await?;
     guard(&pool, redis, global, screen).await?;
     let hospitals = seed::seed(&pool, keyring).await?;
     step.done(&format!("{} hospitals with a sender, a price and credit", hospitals.len()));

@@ -156,15 +156,19 @@ impl Command {
             Command::Worker(args) => process::run_worker(args).await,
             Command::Scheduler(args) => process::run_scheduler(args).await,
             Command::Enqueue(args) => enqueue::run(args, global).await,
-            Command::Tenant(command) => tenant::run(command, global, &pool(name).await?).await,
-            Command::Price(command) => price::run(command, global, &pool(name).await?).await,
-            Command::Credit(command) => credit::run(command, global, &pool(name).await?).await,
-            Command::Purchase(command) => purchase::run(command, global, &pool(name).await?).await,
-            Command::Mail(command) => mail::run(command, global, &pool(name).await?).await,
-            Command::Notification(command) => notification::run(command, global, &pool(name).await?).await,
+            Command::Tenant(command) => tenant::run(command, global, &database::connect_to_write(name).await?).await,
+            Command::Price(command) => price::run(command, global, &database::connect_to_write(name).await?).await,
+            Command::Credit(command) => credit::run(command, global, &database::connect_to_write(name).await?).await,
+            Command::Purchase(command) => {
+                purchase::run(command, global, &database::connect_to_write(name).await?).await
+            }
+            Command::Mail(command) => mail::run(command, global, &database::connect_to_write(name).await?).await,
+            Command::Notification(command) => {
+                notification::run(command, global, &database::connect_to_write(name).await?).await
+            }
             Command::Queue(command) => queue::run(command, global).await,
             Command::Audit(command) => audit::run(command, global).await,
-            Command::Secret(command) => secret::run(command, global, &pool(name).await?).await,
+            Command::Secret(command) => secret::run(command, global, &database::connect_to_write(name).await?).await,
             Command::Doctor(args) => doctor::run(args, global).await,
             Command::Simulator(args) => simulator::run(args).await,
             Command::Demo(args) => demo::run(args, global).await,
@@ -172,13 +176,6 @@ impl Command {
             Command::BenchStub(args) => bench::run_stub(args).await,
         }
     }
-}
-
-/// Connects with `DATABASE_URL` and refuses a database that is not migrated, or whose audit could not go on.
-async fn pool(command: &str) -> anyhow::Result<sqlx::PgPool> {
-    let pool = database::connect_migrated(command).await?;
-    database::check_clock(&pool).await?;
-    Ok(pool)
 }
 
 /// Who types, as ledger and prices record it: the name at the operating system.

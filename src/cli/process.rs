@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 
-use super::pool;
+use super::database;
 use crate::config::{MailConfig, RedisConfig, WhatsAppConfig, WorkerConfig, environment};
 use crate::scheduler::Scheduler;
 use crate::secret::{Keyring, SecretKeys};
@@ -47,7 +47,7 @@ pub(super) async fn run_worker(args: WorkerArgs) -> anyhow::Result<()> {
     let redis = RedisConfig::from_env(&environment)?;
     let whatsapp = WhatsAppConfig::from_env(&environment)?;
     let keyring = Keyring::new(&SecretKeys::from_env(&environment)?);
-    let pool = pool("worker").await?;
+    let pool = database::connect_to_write("worker").await?;
     serve_metrics(args.metrics_addr).await?;
     Worker { pool, redis, whatsapp, worker, keyring }.run(terminated()).await
 }
@@ -57,7 +57,7 @@ pub(super) async fn run_scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
     let worker = WorkerConfig::from_env(&environment)?;
     let mail = MailConfig::from_env(&environment)?;
     let keyring = Keyring::new(&SecretKeys::from_env(&environment)?);
-    let pool = pool("scheduler").await?;
+    let pool = database::connect_to_write("scheduler").await?;
     serve_metrics(args.metrics_addr).await?;
     Scheduler { pool, redis, worker, mail, keyring }.run(terminated()).await
 }

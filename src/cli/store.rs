@@ -1,10 +1,10 @@
 //! The SQL of migrations: which were applied, and which months exist.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor};
 
 /// Gets the version of the database; 0 before the first migration's success.
-pub(super) async fn get_version(pool: &PgPool) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar("select coalesce(max(version), 0) from _sqlx_migrations where success").fetch_one(pool).await
+pub(super) async fn get_version(executor: impl PgExecutor<'_>) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("select coalesce(max(version), 0) from _sqlx_migrations where success").fetch_one(executor).await
 }
 
 /// Lists the versions that were applied; none before the first `migrate`.

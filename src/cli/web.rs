@@ -6,8 +6,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 
+use super::database;
 use super::process::terminated;
-use super::{database, pool};
 use crate::config::{RedisConfig, WebConfig, environment};
 use crate::queue::Queue;
 use crate::telemetry::metric;
@@ -34,7 +34,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let listener = TcpListener::bind((args.bind, config.port)).await.with_context(|| {
         format!("cannot listen on {}:{}: end what listens there, or set PORT to another one", args.bind, config.port)
     })?;
-    let pool = pool("web").await?;
+    let pool = database::connect_to_write("web").await?;
     let parts = web::Parts { pool, queue, config, metrics, schema_version: database::schema_version() };
     Ok(web::run(parts, listener, terminated()).await?)
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::super::output::{Column, Show, number, text};
-use super::super::{Global, Output, actor, confirm, pool, value};
+use super::super::{Global, Output, actor, confirm, database, value};
 use crate::audit::{self, Act, Action};
 use crate::queue::{Queue, Rejected};
 use crate::secret::mask_phone;
@@ -235,7 +235,7 @@ async fn record(action: Action, which: &Which, matching: usize) -> anyhow::Resul
     let actor = actor();
     let subject = "rejected".to_owned();
     let act = Act { tenant_id: None, actor: &actor, action, subject, before: None, after: Some(after) };
-    let mut connection = pool("queue").await?.acquire().await?;
+    let mut connection = database::connect_to_write("queue").await?.acquire().await?;
     Ok(audit::record(&mut connection, &act).await?)
 }
 
