@@ -1,90 +1,29 @@
-//! Status events: stored webhook bodies, applied by workers, in batches, in any order, safely twice.
+//! Status events: each finds its notification and moves it forward.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use chrono::Utc;
-use sqlx::PgPool;
 
-use super::event::{Committed, Publisher};
-use super::lifecycle::{self, Report, Reported};
-use super::record::{Change, NotificationId, Record};
-use super::store::{self, webhook};
+use crate::notification::lifecycle::{self, Report, Reported};
+use crate::notification::record::{Change, NotificationId, Record};
+use crate::notification::store::{self, webhook};
 use crate::secret::PhoneHasher;
 use crate::tenant::TenantId;
-use crate::whatsapp::webhook::{Change as WebhookChange, Status, StatusEvent, parse};
+use crate::whatsapp::webhook::{Status, StatusEvent};
 
-/// Bodies applied in one transaction at most.
-const BODIES_MAX: i64 = 50;
-/// How often an idle worker looks for bodies.
-const IDLE: Duration = Duration::from_millis(250);
-const AFTER_ERROR: Duration = Duration::from_secs(1);
-
-/// Applies stored bodies until told to stop.
-pub(crate) async fn run(
-    pool: PgPool,
-    publisher: Publisher,
-    hasher: PhoneHasher,
-    mut stopping: tokio::sync::watch::Receiver<bool>,
-) {
-    loop {
-        let pause = match apply_some(&pool, &publisher, &hasher).await {
-            Ok(0) => IDLE,
-            Ok(_) => Duration::ZERO,
-            Err(error) => {
-                tracing::warn!(%error, "status events could not be applied; trying again");
-                AFTER_ERROR
-            }
-        };
-        tokio::select! {
-            _ = stopping.wait_for(|stopping| *stopping) => return,
-            () = tokio::time::sleep(pause) => {}
-        }
-    }
-}
-
-/// Applies some stored bodies; says how many.
-pub(crate) async fn apply_some(
-    pool: &PgPool,
-    publisher: &Publisher,
+/// Applies the events; returns what producers are told, once it is committed.
+pub(super) async fn apply(
+    tx: &mut sqlx::PgConnection,
+    events: &[Box<StatusEvent>],
     hasher: &PhoneHasher,
-) -> Result<usize, sqlx::Error> {
-    // One cheap look first: an idle worker opens no transaction.
-    if !webhook::is_any_open(pool).await? {
-        return Ok(0);
-    }
-    let mut tx = store::begin(pool).await?;
-    let bodies = webhook::claim(&mut tx, BODIES_MAX).await?;
-    if bodies.is_empty() {
-        return Ok(0);
-    }
-    let mut events = Vec::new();
-    let mut applied = Vec::with_capacity(bodies.len());
-    for (id, body) in &bodies {
-        match parse(body) {
-            Ok(changes) => {
-                events.extend(changes.into_iter().filter_map(|change| match change {
-                    WebhookChange::Status(event) => Some(event),
-                    _ => None,
-                }));
-                applied.push((*id, None));
-            }
-            Err(error) => applied.push((*id, Some(error.to_string()))),
-        }
-    }
-    let targets = find_targets(&mut tx, &events, hasher).await?;
-    store::lock_accounts(&mut tx, targets.iter().flatten().map(|(tenant, _)| *tenant)).await?;
-    let ids = targets.iter().flatten().copied();
-    let records = store::list_by_id(&mut tx, ids).await?;
-    let changes = decide(&events, &targets, records);
-    let codes = store::list_codes(&mut tx, changes.iter().map(|change| change.record.tenant_id)).await?;
+) -> Result<Vec<String>, sqlx::Error> {
+    let targets = find_targets(tx, events, hasher).await?;
+    store::lock_accounts(tx, targets.iter().flatten().map(|(tenant, _)| *tenant)).await?;
+    let records = store::list_by_id(tx, targets.iter().flatten().copied()).await?;
+    let changes = decide(events, &targets, records);
+    let codes = store::list_codes(tx, changes.iter().map(|change| change.record.tenant_id)).await?;
     let codes = codes.iter().map(|(tenant, code)| (*tenant, code.as_str())).collect();
-    let lines = store::write(&mut tx, &[], changes, &codes, Utc::now()).await?;
-    let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
-    webhook::mark_applied(&mut tx, &applied).await?;
-    tx.commit().await?;
-    publisher.publish(Committed { outbox_id, lines });
-    Ok(bodies.len())
+    store::write(tx, &[], changes, &codes, Utc::now()).await
 }
 
 /// The notification each event speaks of: by our echoed data, else by Meta's id of the message.
