@@ -283,6 +283,7 @@ fn new_record(request: &Request) -> Record {
         token: request.token.clone(),
         expires_at: request.job.expires_at.map(|moment| moment.to_utc()),
         due_at: None,
+        resolve_at: None,
         seq: 0,
         wamid: None,
         billed_type: None,

@@ -35,6 +35,7 @@ fn sending() -> Record {
         token: "1-0".to_owned(),
         expires_at: None,
         due_at: Some(now()),
+        resolve_at: None,
         seq: 1,
         wamid: None,
         billed_type: None,

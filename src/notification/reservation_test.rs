@@ -194,7 +194,7 @@ impl World {
             }
             let resent = record.status == Status::Waiting && !record.held;
             prop_assert!(record.status.is_open() == record.held || resent, "open, or held, and not both: {record:?}");
-            prop_assert_eq!(record.status.is_open(), record.due_at.is_some());
+            prop_assert_eq!(record.status.is_open(), record.due_at.or(record.resolve_at).is_some());
             prop_assert!(!(record.posted && !record.refunded && (record.is_free() || record.status == Status::Failed)));
         }
         prop_assert_eq!((self.reserved, self.spent), (held, spent));

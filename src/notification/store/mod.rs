@@ -7,6 +7,7 @@ mod job;
 mod read;
 mod reconcile;
 pub(crate) mod resend;
+pub(crate) mod resolution;
 mod stranded;
 mod view;
 pub mod webhook;

@@ -18,6 +18,7 @@ macro_rules! record_columns {
     () => {
         "n.tenant_id, n.notification_id, n.job_id, n.category, n.status, n.reason, n.price_id, n.price, n.currency, n.held, \
          n.posted, n.refunded, n.attempt, n.attempt_started_at, n.attempts_counted, n.token, n.expires_at, n.due_at, \
+         n.resolve_at, \
          n.seq, n.wamid, n.billed_type, n.billed_category, n.accepted_at, n.sent_at, \
          n.delivered_at, n.read_at, n.failed_at, n.unknown_at"
     };
@@ -102,6 +103,7 @@ pub(super) fn read_record(row: &PgRow) -> Result<Record, sqlx::Error> {
         token: row.try_get("token")?,
         expires_at: row.try_get("expires_at")?,
         due_at: row.try_get("due_at")?,
+        resolve_at: row.try_get("resolve_at")?,
         seq: row.try_get("seq")?,
         wamid: row.try_get("wamid")?,
         billed_type: row.try_get("billed_type")?,
