@@ -50,6 +50,7 @@ impl Worker {
             keyring: self.keyring,
             whatsapp: whatsapp::Client::new(options)?,
             limits: Limits::of(&self.worker),
+            lease: self.worker.lease,
         })
         .await?;
         let options = Options {

@@ -36,8 +36,12 @@ pub(super) async fn apply(
 ) -> Result<Vec<String>, sqlx::Error> {
     let orphans = resolution::claim_orphans(tx, ORPHANS_MAX).await?;
     let received = events.len();
-    let (kept, orphaned): (Vec<_>, Vec<_>) =
-        orphans.into_iter().map(|Orphan { id, received_at, event }| ((id, received_at), event)).unzip();
+    let unreadable: Vec<_> = orphans.iter().filter(|orphan| orphan.event.is_none()).map(|orphan| orphan.id).collect();
+    resolution::delete_orphans(tx, &unreadable).await?;
+    let (kept, orphaned): (Vec<_>, Vec<_>) = orphans
+        .into_iter()
+        .filter_map(|Orphan { id, received_at, event }| event.map(|event| ((id, received_at), event)))
+        .unzip();
     let events: Vec<StatusEvent> = events.into_iter().chain(orphaned).collect();
     let targets = find_targets(tx, &events, hasher).await?;
     store::lock_accounts(tx, targets.iter().flatten().map(|(tenant, _)| *tenant)).await?;

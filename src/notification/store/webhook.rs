@@ -22,6 +22,12 @@ pub async fn insert_all(executor: impl PgExecutor<'_>, bodies: &[bytes::Bytes]) 
     Ok(())
 }
 
+/// Notes that bodies may have been refused until now: what they tell of comes again later.
+pub async fn note_refusal(executor: impl PgExecutor<'_>) -> Result<(), sqlx::Error> {
+    sqlx::query("update sweep_mark set webhook_refused_at = now()").execute(executor).await?;
+    Ok(())
+}
+
 /// Whether any body was not applied yet, or an orphan is to be tried again.
 pub(crate) async fn is_any_open(executor: impl PgExecutor<'_>) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(
