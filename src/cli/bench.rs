@@ -24,6 +24,7 @@ use crate::config::{DatabaseConfig, RedisConfig, WorkerConfig, environment};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  kmsnotif bench\n  kmsnotif bench --hot --runs 5 --json > after.json\n  \
     kmsnotif bench --runs 5 --compare before.json\n  kmsnotif bench --latency 100 --concurrency 2000\n  \
+    kmsnotif bench --webhook --trickle 0   status events too, at Meta's rate\n  \
     kmsnotif bench --ledger --runs 3       only reservation and posting, of one tenant")]
 pub struct Args {
     /// Tenants.
@@ -38,6 +39,9 @@ pub struct Args {
     /// Only reservation and posting of one tenant's jobs, by the batches of the pipeline; then the ledger is verified.
     #[arg(long, conflicts_with_all = ["tenants", "hot", "workers", "latency", "trickle", "idle_seconds"])]
     ledger: bool,
+    /// Then Meta's status events of all jobs: 10,000/s in bodies of 100, and 2,000/s in bodies of one.
+    #[arg(long, conflicts_with = "ledger")]
+    webhook: bool,
     /// Worker processes.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     workers: u32,
@@ -140,6 +144,7 @@ impl Args {
             tenants: if self.ledger { 1 } else { self.tenants as usize },
             hot: self.hot,
             ledger: self.ledger,
+            webhook: self.webhook,
             jobs: self.jobs as usize,
             warm_up: self.warm_up as usize,
             workers: self.workers as usize,
