@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 use super::record::{AttemptEnd, Change, Movement, Record, is_free};
 use super::retry;
 use super::status::{Reason, Status};
-use crate::whatsapp::{Class, SendError};
+use crate::whatsapp::{Class, Scope, SendError};
 
 /// Limits of the process, from its configuration.
 #[derive(Debug, Clone, Copy)]
@@ -122,6 +122,10 @@ fn refuse(change: &mut Change, error: &SendError, now: DateTime<Utc>, limits: Li
             make_unknown(change, now, limits);
         }
         Class::SenderBlocked => wait(change, now + BLOCKED_WAIT, now),
+        Class::Throttled(Scope::Pair) => {
+            let nth = change.record.attempt.unsigned_abs();
+            wait(change, now + retry::pair_wait(nth, error.retry_after()), now);
+        }
         Class::Throttled(_) => {
             let nth = change.record.attempt.unsigned_abs();
             wait(change, now + retry::wait(nth, error.retry_after()), now);

@@ -14,19 +14,18 @@ use super::lifecycle::Answer;
 use super::record::Text;
 use super::settings::{Known, Settings};
 use super::settle;
+use super::throttle;
 use super::writer::Writer;
 use crate::queue::{Delivery, Events, Outcome, Queue};
 use crate::render::{Category, Input, Message, Templates};
 use crate::secret::PhoneHasher;
 use crate::tenant::phone;
-use crate::whatsapp::{self, Class, Opaque, Outgoing, Scope, SendError, Sender};
+use crate::whatsapp::{self, Class, Opaque, Outgoing, SendError, Sender};
 
 /// A tenant nobody knows yet may be added any moment; its jobs are rejected, and can be requeued.
 const DATABASE_AWAY: TimeDelta = TimeDelta::seconds(2);
 /// How long a blocked sender rests between two probes.
 const SENDER_PROBE: TimeDelta = TimeDelta::seconds(60);
-/// How long a throttled sender rests when Meta names no time.
-const SENDER_REST: TimeDelta = TimeDelta::seconds(1);
 
 /// Everything the way of a notification needs.
 #[derive(Debug)]
@@ -283,8 +282,8 @@ fn count(answer: &Answer) {
 async fn slow_down(ctx: &Ctx, admitted: &Admitted, error: &SendError) {
     let tenant = &admitted.known.tenant;
     let rest = match error.class() {
-        Class::Throttled(Scope::Number | Scope::App) => {
-            error.retry_after().and_then(|wait| TimeDelta::from_std(wait).ok()).unwrap_or(SENDER_REST)
+        Class::Throttled(scope) => {
+            return throttle::slow_down(ctx, tenant, &admitted.job.to, admitted.attempt, scope, error).await;
         }
         Class::SenderBlocked => {
             tracing::error!(
