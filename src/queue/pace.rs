@@ -97,4 +97,27 @@ impl Queue {
             })
             .await?)
     }
+
+    /// Ends a group's rest at once; its rate stays as low as it is and grows back by itself.
+    pub async fn end_rest(&self, group: &str) -> Result<(), QueueError> {
+        let pace = self.keys.pace(group);
+        Ok(self
+            .link
+            .try_call(async |mut connection| {
+                redis::pipe()
+                    .atomic()
+                    .cmd("HDEL")
+                    .arg(&[pace.as_str(), "rest"])
+                    .ignore()
+                    .cmd("ZADD")
+                    .arg(&self.keys.ready)
+                    .arg("XX")
+                    .arg(0)
+                    .arg(group)
+                    .ignore()
+                    .query_async(&mut connection)
+                    .await
+            })
+            .await?)
+    }
 }
