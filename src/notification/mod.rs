@@ -12,6 +12,7 @@
 pub(crate) mod admit;
 pub(crate) mod batch;
 mod event;
+mod gate;
 pub(crate) mod lifecycle;
 pub(crate) mod process;
 pub mod reconcile;
@@ -117,6 +118,7 @@ impl Pipeline {
             whatsapp: parts.whatsapp,
             queue: Queue::new(parts.redis, &parts.namespace),
             events: events.clone(),
+            gate: gate::Gate::default(),
             writer: batch::Batches::start(writer, WRITERS, BATCH_MAX),
             deadline: deadline_receiver,
         });

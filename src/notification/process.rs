@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::admit::{self, Admission, Admitted};
 use super::batch::Batches;
 use super::event;
+use super::gate::Gate;
 use super::lifecycle::Answer;
 use super::record::Text;
 use super::settings::{Known, Settings};
@@ -38,6 +39,7 @@ pub struct Ctx {
     pub(crate) queue: Queue,
     pub(crate) events: Arc<Events>,
     pub(crate) writer: Batches<Writer>,
+    pub(super) gate: Gate,
     /// When shutdown stops waiting for answers: what is unanswered by then is unknown.
     pub(crate) deadline: tokio::sync::watch::Receiver<Option<Instant>>,
 }
@@ -205,6 +207,13 @@ async fn send(ctx: &Ctx, admitted: &Admitted, message: &Message) -> Answer {
         parameters: &parameters,
         opaque: &opaque.to_string(),
     };
+    let turn = ctx.gate.next(admitted.known.tenant.id, configuration.rate, Instant::now());
+    if turn > Instant::now() {
+        tokio::select! {
+            () = tokio::time::sleep_until(turn) => {}
+            () = out_of_time(ctx.deadline.clone()) => {}
+        }
+    }
     if is_out_of_time(ctx) {
         return Answer::Failed(SendError::new(
             Class::Unavailable,

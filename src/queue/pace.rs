@@ -31,7 +31,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Lowers a group's rate by half, once a second at most, and lets it rest; it grows back evenly within a minute.
+    /// Lowers a group's rate, once a second at most, and lets it rest; it grows back evenly, from half within a minute.
     ///
     /// Returns the rate from now on (jobs a second), or none if it was lowered within the last second.
     pub async fn lower(&self, group: &str, rest: Duration) -> Result<Option<f64>, QueueError> {

@@ -131,15 +131,18 @@ fn the_rate_is_used_fully_by_a_worker_that_is_a_little_late() {
 }
 
 #[test]
-fn a_refusal_halves_the_rate_once_a_second_and_it_grows_back_within_a_minute() {
+fn a_lone_refusal_takes_a_fifth_and_one_soon_after_half_and_it_grows_back_within_a_minute() {
     let mut pace = Pace::new(80);
-    assert_eq!(pace.lower(START_US, 1_000), Some(40.0));
-    assert_eq!(pace.lower(START_US + SECOND_US / 2, 0), None, "jobs on their way meet the same refusal");
-    assert_eq!(pace.take(START_US + SECOND_US / 2, 10, 10), (0, START_US + SECOND_US), "it rests");
     let at = |second: u64| START_US + second * SECOND_US;
-    let slow = pace.serve(at(1), at(11), 0);
-    assert!((380..=460).contains(&total(&slow)), "{}", total(&slow));
-    let grown = pace.serve(at(61), at(71), 0);
+    assert_eq!(pace.lower(at(0), 0), Some(64.0));
+    assert_eq!(pace.lower(at(0) + SECOND_US / 2, 0), None, "jobs on their way meet the same refusal");
+    assert_eq!(pace.lower(at(60), 1_000), Some(64.0), "it had grown back");
+    assert_eq!(pace.take(at(60) + SECOND_US / 2, 10, 10), (0, at(61)), "it rests");
+    let lowered = pace.lower(at(62), 0).unwrap();
+    assert!((32.0..34.0).contains(&lowered), "{lowered}");
+    let slow = pace.serve(at(62), at(72), 0);
+    assert!((320..=390).contains(&total(&slow)), "{}", total(&slow));
+    let grown = pace.serve(at(142), at(152), 0);
     assert!((760..=800).contains(&total(&grown)), "{}", total(&grown));
     assert!(most_in(&grown, SECOND_US) <= 80);
 }

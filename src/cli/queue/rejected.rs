@@ -282,7 +282,7 @@ struct Selected<'a> {
 impl<'a> Selected<'a> {
     async fn start(queue: &'a Queue, which: &'a Which) -> anyhow::Result<Self> {
         let mut named = None;
-        if !which.all {
+        if !which.entries.is_empty() {
             let mut found = Vec::with_capacity(which.entries.len());
             for entry in &which.entries {
                 match queue.find_rejected(entry).await? {

@@ -14,7 +14,7 @@ local NOTE_US = 1000
 local PACE_FORGOTTEN_MS = 86400000
 -- The pace of a group whose rate nobody has told yet.
 local RATE_UNKNOWN = 80
--- After a refusal the whole rate would be won back in so long; half of it, in half of that.
+-- After refusals the whole rate would be won back in so long; half of it, in half of that.
 local RECOVERY_US = 120000000
 
 -- What part of its rate a group has by now: it grows back evenly from what the last refusal left.
