@@ -26,4 +26,4 @@ script!(RATE, "pace.lua", "rate.lua");
 script!(LOWER, "pace.lua", "lower.lua");
 script!(REST_PAIR, "pair.lua", "rest_pair.lua");
 script!(PAUSE, "pause.lua");
-script!(RESUME, "resume.lua");
+script!(RESUME, "paused.lua", "resume.lua");

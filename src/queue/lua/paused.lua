@@ -52,18 +52,26 @@ local function pop_unpaused(prefix, group, priority, most, look, paused)
     return tokens, look
 end
 
--- Puts up to `most` parked tokens that are not paused any more back to the front of their lanes, in their order.
+-- Lists that come back at once at most; the rest with the next call.
+local UNPARK_LISTS = 500
+
+-- Puts up to `most` tokens of resumed lists back to the front of their lanes, in their order. Returns how many, and at
+-- least `most` as long as any list is left.
 local function unpark(prefix, ready, most, now)
-    local moved, paused = 0, nil
-    for _, name in ipairs(redis.call('SMEMBERS', prefix .. 'parked')) do
-        paused = paused or read_paused(prefix)
+    local moved, back = 0, prefix .. 'unparked'
+    if redis.call('EXISTS', back) == 0 then return 0 end
+    local paused = read_paused(prefix)
+    for _, name in ipairs(redis.call('SRANDMEMBER', back, UNPARK_LISTS)) do
         local group, priority, kind = string.match(name, '^([^:]*):(%d):([^:]*)$')
-        if not is_kind_paused(paused, group, kind) then
+        if is_kind_paused(paused, group, kind) then
+            -- Paused again meanwhile.
+            redis.call('SMOVE', back, prefix .. 'parked', name)
+        else
             local from, lane = prefix .. 'parked:' .. name, prefix .. 'lane:' .. group .. ':' .. priority
             while moved < most and redis.call('RPOPLPUSH', from, lane) do moved = moved + 1 end
             redis.call('ZADD', ready, 'NX', string.format('%.0f', now), group)
-            if redis.call('EXISTS', from) == 0 then redis.call('SREM', prefix .. 'parked', name) end
+            if redis.call('EXISTS', from) == 0 then redis.call('SREM', back, name) end
         end
     end
-    return moved
+    return redis.call('EXISTS', back) == 1 and most or moved
 end
