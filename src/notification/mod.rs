@@ -14,12 +14,14 @@ pub(crate) mod batch;
 mod event;
 mod gate;
 pub(crate) mod lifecycle;
+pub mod manual;
 pub(crate) mod process;
 pub mod reconcile;
 pub(crate) mod record;
 mod refusal;
 mod report;
 pub mod resend;
+pub mod resolver;
 mod retry;
 mod route;
 mod settings;
@@ -77,6 +79,8 @@ pub struct Parts {
     pub whatsapp: whatsapp::Client,
     /// Limits of the process.
     pub limits: Limits,
+    /// How long a worker that gives no sign of life keeps its jobs.
+    pub lease: Duration,
 }
 
 impl std::fmt::Debug for Parts {
@@ -120,6 +124,7 @@ impl Pipeline {
             events: events.clone(),
             gate: gate::Gate::default(),
             writer: batch::Batches::start(writer, WRITERS, BATCH_MAX),
+            lease: parts.lease,
             deadline: deadline_receiver,
         });
         tokio::spawn(report::run(parts.pool.clone(), publisher, ctx.hasher.clone(), stopping_receiver.clone()));
