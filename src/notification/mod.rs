@@ -48,10 +48,10 @@ pub use record::NotificationId;
 pub use status::{Reason, Status, UnknownStatus};
 
 use crate::queue::{Events, Queue, Router};
-use route::priority;
 use crate::render::Templates;
 use crate::secret::{Keyring, PhoneHasher, Sealed};
 use crate::whatsapp;
+use route::priority;
 
 /// Jobs that share a transaction at most.
 const BATCH_MAX: usize = 500;

@@ -33,10 +33,14 @@ struct Pace {
 impl Pace {
     fn new(rate: u32) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
-        let url = crate::config::environment("REDIS_URL").expect("REDIS_URL is not set: run the tests with script/test");
+        let url =
+            crate::config::environment("REDIS_URL").expect("REDIS_URL is not set: run the tests with script/test");
         let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
         let prefix = format!("{{pace-{}-{}}}:", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let _: () = redis::cmd("HSET").arg(&[&format!("{prefix}pace:g"), "rate", &rate.to_string()]).query(&mut connection).unwrap();
+        let _: () = redis::cmd("HSET")
+            .arg(&[&format!("{prefix}pace:g"), "rate", &rate.to_string()])
+            .query(&mut connection)
+            .unwrap();
         Self { connection, prefix, take: Script::new(TAKE) }
     }
 

@@ -55,11 +55,8 @@ impl Filter {
 
     /// A job need not be valid for this: that is why it was rejected.
     fn matches_job(&self, job: &[u8]) -> bool {
-        let wanted = [
-            ("tenant", self.tenant.as_deref()),
-            ("kind", self.kind.map(Kind::as_str)),
-            ("id", self.id.as_deref()),
-        ];
+        let wanted =
+            [("tenant", self.tenant.as_deref()), ("kind", self.kind.map(Kind::as_str)), ("id", self.id.as_deref())];
         if wanted.iter().all(|(_, wanted)| wanted.is_none()) {
             return true;
         }

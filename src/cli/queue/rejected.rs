@@ -10,9 +10,9 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::filter::Filter;
 use super::super::output::{Column, Show, number, text};
 use super::super::{Global, Output, actor, confirm, database, value};
+use super::filter::Filter;
 use crate::audit::{self, Act, Action};
 use crate::queue::{Queue, Rejected};
 use crate::secret::mask_phone;
