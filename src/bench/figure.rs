@@ -28,6 +28,9 @@ figures! {
     JOBS_PER_SECOND "jobs_per_second" "jobs/s, first to last acceptance" "" 0;
     JOBS_PER_SECOND_ACKED "jobs_per_second_acked" "jobs/s, from the start until all are acknowledged" "" 0;
     PAIRS_PER_SECOND "pairs_per_second" "reserve+post pairs/s" "" 0;
+    INTAKE "intake_jobs_per_second" "jobs/s from the intake into lanes" "" 0;
+    PACED "paced_jobs_per_second" "jobs/s of the slow sender, at the stub" "" 2;
+    PACED_MOST "paced_most_in_a_second" "most of it in a sliding second, at the stub" "" 0;
     REQUEST_P50 "xadd_to_request_ms_p50" "XADD to request, idle system, p50" "ms" 2;
     REQUEST_P99 "xadd_to_request_ms_p99" "XADD to request, idle system, p99" "ms" 2;
     REQUEST_MAX "xadd_to_request_ms_max" "XADD to request, idle system, max" "ms" 2;

@@ -33,7 +33,7 @@ const TEXT: &str = "Yth. Siti Rahma Wulandari, pendaftaran Anda di RS Contoh tel
 /// Measures one run.
 pub(super) async fn run_once(plan: &Plan, home: &Home, tell: Tell<'_>) -> anyhow::Result<Run> {
     let total = plan.jobs + plan.warm_up;
-    seed::seed(&home.pool, &home.keyring()?, 1, total).await?;
+    seed::seed(&home.pool, &home.keyring()?, 1, total, seed::RATE).await?;
     let metrics = metric::install_metrics()?;
     let pipeline = start(home).await?;
     let mut run = Run::new();

@@ -33,12 +33,12 @@ pub(super) type Added = (String, i64);
 
 /// A run under way.
 pub(super) struct Bench<'a> {
-    plan: &'a Plan,
-    home: &'a Home,
-    tell: Tell<'a>,
+    pub(super) plan: &'a Plan,
+    pub(super) home: &'a Home,
+    pub(super) tell: Tell<'a>,
     stub: Stub,
-    workers: Vec<WorkerChild>,
-    queue: Queue,
+    pub(super) workers: Vec<WorkerChild>,
+    pub(super) queue: Queue,
     producer: Producer,
 }
 
@@ -98,6 +98,13 @@ impl<'a> Bench<'a> {
 
     /// Jobs at a low rate, each on its own.
     pub(super) async fn trickle(&mut self) -> anyhow::Result<Vec<Added>> {
+        let added = self.add_slowly().await?;
+        self.drain().await?;
+        Ok(added)
+    }
+
+    /// Adds the jobs of that phase, each at its time.
+    pub(super) async fn add_slowly(&self) -> anyhow::Result<Vec<Added>> {
         let jobs = self.plan.trickle as usize * self.plan.trickle_seconds as usize;
         let mut tick = tokio::time::interval(Duration::from_secs(1) / self.plan.trickle);
         let mut added = Vec::with_capacity(jobs);
@@ -108,7 +115,6 @@ impl<'a> Bench<'a> {
             self.producer.enqueue_raw(&[payload]).await?;
             added.push((job::id(Phase::Trickle, number), now));
         }
-        self.drain().await?;
         Ok(added)
     }
 
@@ -168,10 +174,15 @@ impl<'a> Bench<'a> {
     }
 
     fn payload(&self, phase: Phase, number: usize) -> Vec<u8> {
-        job::payload(phase, number, job::tenant_of(number, self.plan.tenants, self.plan.hot))
+        let tenant = match (self.plan.rate, phase) {
+            (None, _) => job::tenant_of(number, self.plan.tenants, self.plan.hot),
+            (Some(_), Phase::Full) => 0,
+            (Some(_), Phase::WarmUp | Phase::Trickle) => 1,
+        };
+        job::payload(phase, number, tenant)
     }
 
-    async fn enqueue(&self, phase: Phase, jobs: usize) -> anyhow::Result<()> {
+    pub(super) async fn enqueue(&self, phase: Phase, jobs: usize) -> anyhow::Result<()> {
         for first in (0..jobs).step_by(CHUNK) {
             let numbers = first..jobs.min(first + CHUNK);
             let payloads: Vec<Vec<u8>> = numbers.map(|number| self.payload(phase, number)).collect();

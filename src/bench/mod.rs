@@ -7,6 +7,7 @@
 //! 4. The workers end in order, everything is checked (`check`), and both places are removed again.
 //!
 //! With `--webhook` Meta's status events of all jobs follow, at a fixed rate, through a web of its own (`webhook`).
+//! With `--rate` one tenant has all jobs and a slow sender, and another one is measured beside it (`paced`).
 //! With `--ledger` there are neither queue nor stub: jobs go through reservation and posting only (`ledger`).
 //! A run that lost, doubled or mischarged anything fails: a speed without correctness is no figure.
 mod check;
@@ -16,6 +17,7 @@ mod job;
 mod keyspace;
 mod ledger;
 mod measure;
+mod paced;
 mod place;
 mod proc;
 mod seed;
@@ -50,6 +52,9 @@ pub struct Plan {
     /// Status events of all jobs too.
     #[serde(default)]
     pub webhook: bool,
+    /// Jobs a second of a tenant with all jobs, beside another one; none: everybody as fast as possible.
+    #[serde(default)]
+    pub rate: Option<u32>,
     /// Jobs enqueued at once.
     pub jobs: usize,
     /// Jobs before anything is measured.
@@ -111,7 +116,7 @@ pub async fn run(
         servers = Some(home.servers.clone());
         // What is dropped ends its children, so nothing works in the place that is removed.
         let done = tokio::select! {
-            done = run_once(&plan, &home, tell), if !plan.ledger => done,
+            done = run_one(&plan, &home, tell), if !plan.ledger => done,
             done = ledger::run_once(&plan, &home, tell), if plan.ledger => done,
             () = &mut stop => Err(anyhow::anyhow!("the bench was stopped by a signal")),
         };
@@ -130,12 +135,19 @@ pub async fn run(
     })
 }
 
+async fn run_one(plan: &Plan, home: &Home, tell: Tell<'_>) -> anyhow::Result<Run> {
+    match plan.rate {
+        Some(rate) => paced::run_once(plan, rate, home, tell).await,
+        None => run_once(plan, home, tell).await,
+    }
+}
+
 async fn run_once(plan: &Plan, home: &Home, tell: Tell<'_>) -> anyhow::Result<Run> {
     let trickled = plan.trickle as usize * plan.trickle_seconds as usize;
     let total = plan.jobs + plan.warm_up + trickled;
     let most = if plan.hot { total } else { total.div_ceil(plan.tenants) + 3 };
     tell(&format!("adding {} tenants with credit", plan.tenants));
-    seed::seed(&home.pool, &home.keyring()?, plan.tenants, most).await?;
+    seed::seed(&home.pool, &home.keyring()?, plan.tenants, most, seed::RATE).await?;
     let mut bench = Bench::start(plan, home, tell).await?;
     let mut run = Run::new();
     if plan.idle_seconds > 0 {

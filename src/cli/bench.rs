@@ -25,6 +25,7 @@ use crate::config::{DatabaseConfig, RedisConfig, WorkerConfig, environment};
 #[command(after_help = "Examples:\n  kmsnotif bench\n  kmsnotif bench --hot --runs 5 --json > after.json\n  \
     kmsnotif bench --runs 5 --compare before.json\n  kmsnotif bench --latency 100 --concurrency 2000\n  \
     kmsnotif bench --webhook --trickle 0   status events too, at Meta's rate\n  \
+    kmsnotif bench --rate 80 --jobs 1000000 --trickle-seconds 60\n  \
     kmsnotif bench --ledger --runs 3       only reservation and posting, of one tenant")]
 pub struct Args {
     /// Tenants.
@@ -36,6 +37,11 @@ pub struct Args {
     /// All jobs on one tenant, instead of on all in turn.
     #[arg(long)]
     hot: bool,
+    /// All jobs on one tenant whose sender takes so many a second, beside another tenant; measures how fast the intake
+    /// is sorted, the pace, and the other tenant's latency (--trickle).
+    #[arg(long, value_name = "PER_SECOND", conflicts_with_all = ["tenants", "hot", "ledger"],
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: Option<u32>,
     /// Only reservation and posting of one tenant's jobs, by the batches of the pipeline; then the ledger is verified.
     #[arg(long, conflicts_with_all = ["tenants", "hot", "workers", "latency", "trickle", "idle_seconds"])]
     ledger: bool,
@@ -141,7 +147,12 @@ impl Args {
             None => WorkerConfig::from_env(&environment)?.concurrency,
         };
         Ok(Plan {
-            tenants: if self.ledger { 1 } else { self.tenants as usize },
+            tenants: match (self.ledger, self.rate) {
+                (true, _) => 1,
+                (false, Some(_)) => 2,
+                (false, None) => self.tenants as usize,
+            },
+            rate: self.rate,
             hot: self.hot,
             ledger: self.ledger,
             webhook: self.webhook,

@@ -11,23 +11,23 @@ use tokio::time::Instant;
 use super::admit::{self, Admission, Admitted};
 use super::batch::Batches;
 use super::event;
+use super::gate::Gate;
 use super::lifecycle::Answer;
 use super::record::Text;
 use super::settings::{Known, Settings};
 use super::settle;
+use super::throttle;
 use super::writer::Writer;
 use crate::queue::{Delivery, Events, Outcome, Queue};
 use crate::render::{Category, Input, Message, Templates};
 use crate::secret::PhoneHasher;
 use crate::tenant::phone;
-use crate::whatsapp::{self, Class, Opaque, Outgoing, Scope, SendError, Sender};
+use crate::whatsapp::{self, Class, Opaque, Outgoing, SendError, Sender};
 
 /// A tenant nobody knows yet may be added any moment; its jobs are rejected, and can be requeued.
 const DATABASE_AWAY: TimeDelta = TimeDelta::seconds(2);
 /// How long a blocked sender rests between two probes.
 const SENDER_PROBE: TimeDelta = TimeDelta::seconds(60);
-/// How long a throttled sender rests when Meta names no time.
-const SENDER_REST: TimeDelta = TimeDelta::seconds(1);
 
 /// Everything the way of a notification needs.
 #[derive(Debug)]
@@ -40,6 +40,7 @@ pub struct Ctx {
     pub(crate) queue: Queue,
     pub(crate) events: Arc<Events>,
     pub(crate) writer: Batches<Writer>,
+    pub(super) gate: Gate,
     /// How long a worker that gives no sign of life keeps its jobs.
     pub(crate) lease: Duration,
     /// When shutdown stops waiting for answers: what is unanswered by then is unknown.
@@ -209,6 +210,13 @@ async fn send(ctx: &Ctx, admitted: &Admitted, message: &Message) -> Answer {
         parameters: &parameters,
         opaque: &opaque.to_string(),
     };
+    let turn = ctx.gate.next(admitted.known.tenant.id, configuration.rate, Instant::now());
+    if turn > Instant::now() {
+        tokio::select! {
+            () = tokio::time::sleep_until(turn) => {}
+            () = out_of_time(ctx.deadline.clone()) => {}
+        }
+    }
     if is_out_of_time(ctx) {
         return Answer::Failed(SendError::new(
             Class::Unavailable,
@@ -290,8 +298,8 @@ fn count(answer: &Answer) {
 async fn slow_down(ctx: &Ctx, admitted: &Admitted, error: &SendError) {
     let tenant = &admitted.known.tenant;
     let rest = match error.class() {
-        Class::Throttled(Scope::Number | Scope::App) => {
-            error.retry_after().and_then(|wait| TimeDelta::from_std(wait).ok()).unwrap_or(SENDER_REST)
+        Class::Throttled(scope) => {
+            return throttle::slow_down(ctx, tenant, &admitted.job.to, admitted.attempt, scope, error).await;
         }
         Class::SenderBlocked => {
             tracing::error!(

@@ -18,6 +18,10 @@ mod keeper;
 mod key;
 mod lanes;
 mod link;
+mod pace;
+#[cfg(test)]
+mod pace_test;
+mod pause;
 mod pool;
 mod record;
 mod script;
@@ -31,6 +35,7 @@ pub use backend::{QueueBackend, QueueLayer};
 pub use events::Events;
 pub use hand::{Delivery, Outcome};
 pub use key::Keys;
+pub use pause::Pause;
 pub use pool::Pool;
 pub use record::Lane;
 pub use server::Server;

@@ -41,6 +41,10 @@ pub const LEASES_LOST: &str = "kmsnotif_leases_lost_total";
 pub const WORKERS: &str = "kmsnotif_workers";
 /// Counter: attempts that WhatsApp refused because it blocks the sender as a whole.
 pub const SENDERS_BLOCKED: &str = "kmsnotif_senders_blocked_total";
+/// Counter: times a sender's rate was lowered because WhatsApp refused for too much.
+pub const RATES_LOWERED: &str = "kmsnotif_rates_lowered_total";
+/// Counter: jobs that waited because their patient had many messages within a short time.
+pub const PAIRS_DELAYED: &str = "kmsnotif_pairs_delayed_total";
 /// Counter, labels `source` and `outcome`: webhook bodies received.
 pub const WEBHOOK_BODIES: &str = "kmsnotif_webhook_bodies_total";
 /// Histogram: size of webhook bodies, in bytes.
@@ -140,6 +144,8 @@ fn describe() {
     describe_counter!(LEASES_LOST, Unit::Count, "Jobs another worker had taken over before they were acknowledged.");
     describe_gauge!(WORKERS, Unit::Count, "Workers that gave a sign of life lately.");
     describe_counter!(SENDERS_BLOCKED, Unit::Count, "Attempts that WhatsApp refused because it blocks the sender.");
+    describe_counter!(RATES_LOWERED, Unit::Count, "Times a sender's rate was lowered after a refusal.");
+    describe_counter!(PAIRS_DELAYED, Unit::Count, "Jobs delayed because of many messages to one patient.");
     describe_counter!(WEBHOOK_BODIES, Unit::Count, "Webhook bodies received, by source and outcome.");
     describe_counter!(PAYMENTS_REFUSED, Unit::Count, "Payment events that were recorded and paid nothing, by reason.");
     describe_histogram!(WEBHOOK_BODY_SIZE, Unit::Bytes, "Size of webhook bodies.");

@@ -19,6 +19,8 @@ mod load; // much at once, and SIGTERM in the middle of it
 mod mail; // from the outbox to the mailbox, each once
 mod manual; // what operators decide about one notification
 mod outage; // Redis and Postgres killed, stalled, emptied
+mod pace; // what WhatsApp refuses for too much, and what is not sent that fast
+mod pause; // operators let jobs wait and go on
 mod purchase; // purchases and payments by the real binary
 mod reconcile; // what Meta bills against what was charged
 mod refusal; // not_sent, and why

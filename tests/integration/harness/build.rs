@@ -133,6 +133,18 @@ impl Builder {
         self
     }
 
+    /// The simulator keeps Meta's limit of messages to one patient.
+    pub fn pair_limit(mut self) -> Self {
+        self.simulator.pair_limit = true;
+        self
+    }
+
+    /// Messages a second that the simulator takes of a sender.
+    pub fn mps(mut self, mps: u32) -> Self {
+        self.simulator.mps = mps;
+        self
+    }
+
     /// A Redis of the test's own.
     pub fn redis(mut self, url: &str) -> Self {
         self.redis_url = Some(url.to_owned());
