@@ -2,7 +2,8 @@
 //!
 //! It never sends to a patient. Every duty is safe beside other schedulers: the sweep is decided by the queue in
 //! one atomic step; months are created, and the audit is sealed, under locks of the database; purchases, alerts,
-//! mails and jobs of the outbox are claimed by row. Each duty is a loop of its own, so that a slow one (a mail server, a long backlog) holds up no other.
+//! mails and jobs of the outbox are claimed by row. Each duty is a loop of its own, so that a slow one (a mail server,
+//! a long backlog) holds up no other.
 
 use std::time::Duration;
 
@@ -69,7 +70,7 @@ impl Scheduler {
             lease: self.worker.lease,
         };
         let (stopping, stopping_receiver) = watch::channel(false);
-        let delivery = tokio::spawn(delivery.run(stopping_receiver));
+        let mut delivery = tokio::spawn(delivery.run(stopping_receiver));
         let mut duties = JoinSet::new();
         let pool = &self.pool;
         duties.spawn(sweep_stranded(pool.clone(), queue(), patience));
@@ -86,6 +87,7 @@ impl Scheduler {
             () = stop => {}
             // None of them ends by itself: this one panicked, and whoever watches the process starts it anew.
             Some(ended) = duties.join_next() => ended?,
+            ended = &mut delivery => return Ok(ended?),
         }
         duties.shutdown().await;
         stopping.send_replace(true);
