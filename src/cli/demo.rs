@@ -46,12 +46,12 @@ const SAMPLES_WITHIN: Duration = Duration::from_secs(90);
 const WORKERS_GONE_WITHIN: Duration = Duration::from_secs(35);
 
 /// Shows the whole product on this machine: seeds two hospitals, sends sample notifications to simulated phones.
-///
-/// It needs Postgres, Redis and secrets in the environment; `script/demo` provides private ones. Run it as often as
-/// you like: hospitals are set up once, jobs and a purchase are new each time.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  script/demo                          private servers, then kmsnotif demo\n  \
-    kmsnotif demo --once                 ends after the samples; exit code 1 unless all came as expected")]
+#[command(after_help = "Examples:\n  script/demo                private servers, then kmsnotif demo\n  \
+    kmsnotif demo --once       ends after the samples; exit code 1 unless all came as expected\n\n\
+    It seeds two hospitals and sends sample notifications to simulated phones. It needs Postgres, Redis and secrets in \
+    the environment; `script/demo` provides private ones. Run it as often as you like: hospitals are set up once, jobs \
+    and a purchase are new each time.")]
 pub struct Args {
     /// End when every sample ended.
     #[arg(long)]

@@ -11,11 +11,11 @@ use crate::config::{DatabaseConfig, environment};
 /// Months of notifications that are made ahead; the scheduler keeps it so.
 pub const MONTHS_AHEAD: i32 = 6;
 
-/// Uses DATABASE_MIGRATE_URL if it is set (past a PgBouncer), else DATABASE_URL.
-///
-/// Safe to run again, and by several machines at once: one migrates, the others wait for it.
+/// Flags of `migrate`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  DATABASE_URL=postgres://kmsnotif@localhost/kmsnotif kmsnotif migrate")]
+#[command(after_help = "Example:\n  DATABASE_URL=postgres://kmsnotif@localhost/kmsnotif kmsnotif migrate\n\n\
+    It uses DATABASE_MIGRATE_URL if that is set (past a PgBouncer), else DATABASE_URL. It is safe to run again, and by \
+    several machines at once: one migrates, the others wait for it.")]
 pub struct Args {}
 
 #[derive(Debug, Serialize)]

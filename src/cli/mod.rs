@@ -21,6 +21,8 @@ pub mod database;
 mod demo;
 mod doctor;
 mod enqueue;
+#[cfg(test)]
+mod help_test;
 mod mail;
 mod migrate;
 mod notification;

@@ -34,8 +34,10 @@ pub enum Command {
 
 /// Flags of `price set`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  kmsnotif price set --country ID --currency IDR --category utility --price 356.65 \
-    --effective 2026-01-01")]
+#[command(
+    after_help = "Example:\n  kmsnotif price set --country ID --currency IDR --category utility --price 356.65 \\\n      \
+    --effective 2026-01-01"
+)]
 pub struct Set {
     /// The recipient's country (ISO 3166).
     #[arg(long)]
@@ -74,9 +76,8 @@ pub struct List {
 
 /// Flags of `price quote`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  kmsnotif price quote --tenant rs-harapan --kind registration_confirmed --to 081234567890 --count 1000"
-)]
+#[command(after_help = "Example:\n  kmsnotif price quote --tenant rs-harapan --kind registration_confirmed \\\n      \
+    --to 081234567890 --count 1000")]
 pub struct QuoteArgs {
     /// The tenant's code.
     #[arg(long)]

@@ -36,7 +36,7 @@ pub enum Command {
 
 /// Flags of `purchase create`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  kmsnotif purchase create --tenant rs-harapan --amount 1000000 \
+#[command(after_help = "Example:\n  kmsnotif purchase create --tenant rs-harapan --amount 1000000 \\\n      \
     --email keuangan@rs-harapan.example --json")]
 pub struct Create {
     /// The tenant's code.

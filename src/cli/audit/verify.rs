@@ -22,7 +22,7 @@ const FAULTS_MAX: usize = 100;
 /// Flags of `audit verify`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  kmsnotif audit verify\n  \
-    kmsnotif audit verify --head /mnt/elsewhere/kmsnotif-heads.jsonl      with what `audit heads --json` printed once\n  \
+    kmsnotif audit verify --head /mnt/elsewhere/kmsnotif-heads.jsonl    what `audit heads` printed\n  \
     kmsnotif audit verify --tenant rs-harapan --json\n\n\
     The exit code is 1, and the first bad row is named, when anything was changed. It runs beside the service.")]
 pub struct Args {

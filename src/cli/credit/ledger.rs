@@ -24,7 +24,7 @@ use crate::tenant::{Tenant, store as tenant_store};
 #[command(after_help = "Examples:\n  kmsnotif credit ledger --tenant rs-harapan --since 2026-11-01 --kind post\n  \
     kmsnotif credit ledger --tenant rs-harapan --notification REG-2026-000123 --json\n  \
     kmsnotif credit ledger --since 2026-11-01 --until 2026-12-01 --csv > november.csv\n  \
-    kmsnotif credit ledger --verify        exit code 1, and each drift, when a balance is not what it should be")]
+    kmsnotif credit ledger --verify        exit code 1, and each drift, when a balance is wrong")]
 pub struct Args {
     /// Of this tenant only: its code.
     #[arg(long)]

@@ -20,15 +20,19 @@ use crate::notification::reconcile::{Drifting, Mismatch, Reconciliation};
 use crate::notification::store;
 use crate::tenant::{Tenant, store as tenant_store};
 
-/// Compares what tenants were charged with what Meta says it bills, for the notifications of a month.
-///
-/// Charged is posted and not refunded. Meta bills what was delivered or read and reported with a price. What differs
-/// has a reason: free_but_charged, failed_but_charged, delivered_not_charged (it arrived after its price was given
-/// back), other_category, or not_reported (it arrived without a price, or Meta said nothing of it for a day).
-/// Pending is charged and under way. In JSON a tenant's line is followed by one line per notification behind a drift.
+/// Flags of `credit reconcile`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  kmsnotif credit reconcile --month 2026-11\n  \
     kmsnotif credit reconcile --tenant rs-harapan --month 2026-11 --csv > drift.csv\n\n\
+    Charged is posted and not refunded. Meta bills what was delivered or read and reported with a price. What differs \
+    has a reason:\n  \
+    free_but_charged       Meta takes nothing for it\n  \
+    failed_but_charged     it failed\n  \
+    delivered_not_charged  it arrived after its price was given back\n  \
+    other_category         Meta bills it in another category\n  \
+    not_reported           it arrived without a price, or Meta said nothing of it for a day\n\
+    Pending is charged and under way. In JSON a tenant's line is followed by one line per notification behind a \
+    drift.\n\n\
     The exit code is 1 when there is a drift to look at.")]
 pub struct Args {
     /// Of this tenant only: its code.

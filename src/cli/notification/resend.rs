@@ -32,8 +32,10 @@ use crate::worker::open_redis;
 #[command(group(ArgGroup::new("which").required(true).args(["id", "status"])))]
 #[command(after_help = "Examples:\n  \
     kmsnotif notification resend --tenant rs-harapan --id REG-2026-000123\n  \
-    kmsnotif notification resend --tenant rs-harapan --status not_sent --reason insufficient_credit --dry-run\n  \
-    kmsnotif notification resend --tenant rs-harapan --status not_sent --reason insufficient_credit --since 2026-11-24 --yes\n\n\
+    kmsnotif notification resend --tenant rs-harapan --status not_sent --reason insufficient_credit \\\n      \
+    --dry-run\n  \
+    kmsnotif notification resend --tenant rs-harapan --status not_sent --reason insufficient_credit \\\n      \
+    --since 2026-11-24 --yes\n\n\
     Each is admitted anew: switches, price, credit and expiry of that moment decide. What is expired, erased or would \
     be refused again is skipped and counted. Many are sent behind everything else the tenant sends; interrupted, the \
     same command goes on with the rest. What failed or is unknown may have reached the patient: it asks before.")]
