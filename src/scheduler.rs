@@ -27,8 +27,6 @@ pub mod outbox;
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
 /// How often the coming months are made sure of.
 const PARTITIONS_EVERY: Duration = Duration::from_hours(1);
-/// Months of notifications that are made ahead.
-const MONTHS_AHEAD: i32 = 6;
 /// How often jobs of our own are looked for.
 const OUTBOX_EVERY: Duration = Duration::from_secs(1);
 /// How long they rest when Redis does not take them: an outage is not told every second.
@@ -122,7 +120,7 @@ async fn make_months(pool: PgPool) {
     let mut ticks = ticks(PARTITIONS_EVERY);
     loop {
         ticks.tick().await;
-        if let Err(error) = store::ensure_partitions(&pool, MONTHS_AHEAD).await {
+        if let Err(error) = store::ensure_partitions(&pool).await {
             tracing::error!(%error, "the coming months could not be created: check the database role's rights");
         }
     }

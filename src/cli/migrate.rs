@@ -7,9 +7,7 @@ use super::database::{MIGRATOR, connect_to_migrate};
 use super::output::{Column, Show, number, text};
 use super::{Global, Output, store};
 use crate::config::{DatabaseConfig, environment};
-
-/// Months of notifications that are made ahead; the scheduler keeps it so.
-pub const MONTHS_AHEAD: i32 = 6;
+use crate::notification::store::ensure_partitions;
 
 /// Flags of `migrate`.
 #[derive(Debug, clap::Args)]
@@ -39,7 +37,7 @@ pub(super) async fn run(Args {}: Args, global: Global) -> anyhow::Result<()> {
     MIGRATOR.run(&mut connection).await.map_err(explain)?;
     let after = store::list_applied(&mut connection).await?;
     let partitions = store::count_partitions(&mut connection).await?;
-    store::ensure_partitions(&mut connection, MONTHS_AHEAD).await?;
+    ensure_partitions(&mut connection).await?;
     // A first migration creates the months itself: those are new too.
     let partitions = if before.is_empty() { 0 } else { partitions };
     let applied =

@@ -11,7 +11,7 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 use sqlx::PgPool;
 
-use super::output::{Column, Show, number, text};
+use super::output::{Column, Show, moment, number, text};
 use super::{Global, Output, actor, value};
 use crate::credit::amount;
 use crate::credit::ledger::store::get_balance;
@@ -152,7 +152,7 @@ impl Show for PriceAnswer {
             self.category.to_string(),
             amount::format(self.price),
             self.effective.to_string(),
-            self.withdrawn_at.map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)).unwrap_or_default(),
+            self.withdrawn_at.map(moment).unwrap_or_default(),
             self.created_by.clone(),
         ]
     }

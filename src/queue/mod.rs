@@ -30,6 +30,7 @@ use std::time::Duration;
 pub use backend::{QueueBackend, QueueLayer};
 pub use events::Events;
 pub use hand::{Delivery, Outcome};
+pub use keeper::hostname;
 pub use key::Keys;
 pub use pool::Pool;
 pub use record::Lane;

@@ -10,7 +10,6 @@ use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::format;
 use crate::cli::output::{Column, Format, Show, number, text};
 use crate::cli::{Global, Output};
 use crate::credit::amount;
@@ -47,30 +46,17 @@ pub struct Args {
 }
 
 #[derive(Serialize)]
-struct SumAnswer {
-    count: i64,
-    #[serde(with = "amount::json")]
-    amount: Decimal,
-}
-
-impl From<Sum> for SumAnswer {
-    fn from(Sum { count, amount }: Sum) -> Self {
-        Self { count, amount }
-    }
-}
-
-#[derive(Serialize)]
 struct Billable {
     category: String,
     #[serde(flatten)]
-    sum: SumAnswer,
+    sum: Sum,
 }
 
 #[derive(Serialize)]
 struct Drift {
     reason: &'static str,
     #[serde(flatten)]
-    sum: SumAnswer,
+    sum: Sum,
 }
 
 /// A tenant's line in JSON.
@@ -79,11 +65,11 @@ struct TenantAnswer<'a> {
     tenant: &'a str,
     month: &'a str,
     currency: &'a str,
-    posted: SumAnswer,
-    refunded: SumAnswer,
+    posted: Sum,
+    refunded: Sum,
     billable: Vec<Billable>,
-    free: SumAnswer,
-    pending: SumAnswer,
+    free: Sum,
+    pending: Sum,
     drift: Vec<Drift>,
 }
 
@@ -162,7 +148,7 @@ struct Head<'a> {
 
 /// Runs `credit reconcile`.
 pub(super) async fn run(args: Args, global: Global, pool: &PgPool) -> anyhow::Result<()> {
-    let format = format(global, args.csv);
+    let format = global.format(args.csv);
     let mut output = Output::of(format);
     let tenants = match &args.tenant {
         Some(code) => vec![tenant_store::get(pool, code).await?],
@@ -226,18 +212,17 @@ async fn tell(
 }
 
 fn tenant_answer<'a>(head: &Head<'a>, found: &Reconciliation) -> TenantAnswer<'a> {
-    let billable =
-        found.billable.iter().map(|(category, sum)| Billable { category: category.clone(), sum: (*sum).into() });
-    let drift = found.drift.iter().map(|(reason, sum)| Drift { reason: reason.as_str(), sum: (*sum).into() });
+    let billable = found.billable.iter().map(|(category, sum)| Billable { category: category.clone(), sum: *sum });
+    let drift = found.drift.iter().map(|(reason, sum)| Drift { reason: reason.as_str(), sum: *sum });
     TenantAnswer {
         tenant: head.tenant,
         month: head.month,
         currency: head.currency,
-        posted: found.posted.into(),
-        refunded: found.refunded.into(),
+        posted: found.posted,
+        refunded: found.refunded,
         billable: billable.collect(),
-        free: found.free.into(),
-        pending: found.pending.into(),
+        free: found.free,
+        pending: found.pending,
         drift: drift.collect(),
     }
 }

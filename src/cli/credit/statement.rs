@@ -5,7 +5,6 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 use sqlx::PgPool;
 
-use super::format;
 use crate::cli::output::{Column, Format, Show, number, text};
 use crate::cli::{Global, Output};
 use crate::credit::amount;
@@ -35,30 +34,17 @@ pub struct Args {
 }
 
 #[derive(Serialize)]
-struct SumAnswer {
-    count: i64,
-    #[serde(with = "amount::json")]
-    amount: Decimal,
-}
-
-impl From<Sum> for SumAnswer {
-    fn from(Sum { count, amount }: Sum) -> Self {
-        Self { count, amount }
-    }
-}
-
-#[derive(Serialize)]
 struct LineAnswer<'a> {
     category: Option<&'a str>,
     country: Option<&'a str>,
     #[serde(flatten)]
-    sum: SumAnswer,
+    sum: Sum,
 }
 
 #[derive(Serialize)]
 struct LinesAnswer<'a> {
     #[serde(flatten)]
-    total: SumAnswer,
+    total: Sum,
     lines: Vec<LineAnswer<'a>>,
 }
 
@@ -67,9 +53,9 @@ impl<'a> LinesAnswer<'a> {
         let line = |line: &'a Line| LineAnswer {
             category: line.category.as_deref(),
             country: line.country.as_deref(),
-            sum: line.sum.into(),
+            sum: line.sum,
         };
-        Self { total: total(lines).into(), lines: lines.iter().map(line).collect() }
+        Self { total: total(lines), lines: lines.iter().map(line).collect() }
     }
 }
 
@@ -85,8 +71,8 @@ struct StatementAnswer<'a> {
     currency: &'static str,
     #[serde(with = "amount::json")]
     opening: Decimal,
-    purchases: SumAnswer,
-    adjustments: SumAnswer,
+    purchases: Sum,
+    adjustments: Sum,
     messages: LinesAnswer<'a>,
     refunds: LinesAnswer<'a>,
     #[serde(with = "amount::json")]
@@ -105,8 +91,8 @@ impl<'a> StatementAnswer<'a> {
             over: statement.range.end <= Utc::now(),
             currency: statement.currency.code(),
             opening: statement.opening,
-            purchases: statement.purchases.into(),
-            adjustments: statement.adjustments.into(),
+            purchases: statement.purchases,
+            adjustments: statement.adjustments,
             messages: LinesAnswer::of(&statement.messages),
             refunds: LinesAnswer::of(&statement.refunds),
             closing: statement.closing,
@@ -186,7 +172,7 @@ fn rows<'a>(tenant: &'a str, statement: &'a Statement) -> Vec<Row<'a>> {
 
 /// Runs `credit statement`.
 pub(super) async fn run(args: Args, global: Global, pool: &PgPool) -> anyhow::Result<()> {
-    let format = format(global, args.csv);
+    let format = global.format(args.csv);
     let tenant = tenant_store::get(pool, &args.tenant).await?;
     let asked = Asked { tenant: tenant.id, time_zone: tenant.time_zone, month: args.month };
     let from = args.month.range(tenant.time_zone).start;

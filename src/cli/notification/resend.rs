@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, bail};
 use chrono::Utc;
 use clap::{ArgGroup, Args};
-use indicatif::{ProgressBar, ProgressStyle};
 use kmsnotif_jobs::Kind;
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -17,7 +16,7 @@ use uuid::Uuid;
 use super::super::output::{Column, Show, number, text};
 use super::super::process::terminated;
 use super::super::value::When;
-use super::super::{Global, Output, actor, confirm};
+use super::super::{Global, Output, actor, confirm, progress};
 use crate::config::{RedisConfig, environment};
 use crate::credit::amount;
 use crate::notification::Status;
@@ -271,8 +270,7 @@ async fn many(resender: &Resender, tenant: &Tenant, which: &Which, resendable: u
         stop.store(true, Ordering::Relaxed);
     });
     // On a terminal only.
-    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} notifications, {eta} left");
-    let progress = ProgressBar::new(resendable).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let progress = progress::bar(resendable, "{human_pos} of {human_len} notifications, {eta} left");
     let mut resent = 0;
     let done = resender.resend_all(tenant, which, |done| {
         resent = done.resent;

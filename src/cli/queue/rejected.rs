@@ -5,11 +5,10 @@
 //! Redis and Postgres share no transaction, so the act is recorded first: what was not recorded is not done.
 
 use clap::{Args, Subcommand};
-use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::super::output::{Column, Show, number};
-use super::super::{Global, Output, actor, confirm, database};
+use super::super::{Global, Output, actor, confirm, database, progress};
 use crate::audit::{self, Act, Action};
 use crate::queue::Queue;
 use crate::whatsapp::mask;
@@ -98,7 +97,7 @@ pub(super) async fn run(command: Command, global: Global, queue: &Queue) -> anyh
             let matching = Selected::start(queue, &which).await?.count().await?;
             record(Action::QueueRequeue, &which, matching).await?;
             let mut selected = Selected::start(queue, &which).await?.at_most(matching);
-            let (mut requeued, progress) = (0, progress("requeued"));
+            let (mut requeued, progress) = (0, progress::spinner("{human_pos} jobs requeued"));
             while let Some(page) = selected.next_page().await? {
                 requeued += queue.requeue_rejected(&page).await?;
                 progress.set_position(requeued as u64);
@@ -117,7 +116,7 @@ pub(super) async fn run(command: Command, global: Global, queue: &Queue) -> anyh
             }
             record(Action::QueuePurge, &which, matching).await?;
             let mut selected = Selected::start(queue, &which).await?.at_most(matching);
-            let (mut purged, progress) = (0, progress("purged"));
+            let (mut purged, progress) = (0, progress::spinner("{human_pos} jobs purged"));
             while let Some(page) = selected.next_page().await? {
                 purged += queue.purge_rejected(&page).await?;
                 progress.set_position(purged as u64);
@@ -145,10 +144,4 @@ async fn record(action: Action, which: &Which, matching: usize) -> anyhow::Resul
     let act = Act { tenant_id: None, actor: &actor, action, subject, before: None, after: Some(after) };
     let mut connection = database::connect_to_write("queue").await?.acquire().await?;
     Ok(audit::record(&mut connection, &act).await?)
-}
-
-/// On a terminal only: how many so far.
-fn progress(done: &str) -> ProgressBar {
-    let style = indicatif::ProgressStyle::with_template(&format!("{{spinner}} {{human_pos}} jobs {done}"));
-    ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_spinner()))
 }
