@@ -33,8 +33,6 @@ const OUTCOMES_PART: u32 = 20;
 const OUTCOMES_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(5);
 /// How often the coming months are made sure of.
 const PARTITIONS_EVERY: Duration = Duration::from_hours(1);
-/// Months of notifications that are made ahead.
-const MONTHS_AHEAD: i32 = 6;
 /// How often jobs of our own are looked for.
 const OUTBOX_EVERY: Duration = Duration::from_secs(1);
 /// How long they rest when Redis does not take them: an outage is not told every second.
@@ -76,7 +74,7 @@ impl Scheduler {
             lease: self.worker.lease,
         };
         let (stopping, stopping_receiver) = watch::channel(false);
-        let delivery = tokio::spawn(delivery.run(stopping_receiver));
+        let mut delivery = tokio::spawn(delivery.run(stopping_receiver));
         let mut duties = JoinSet::new();
         let pool = &self.pool;
         duties.spawn(sweep_stranded(pool.clone(), queue(), patience));
@@ -101,6 +99,7 @@ impl Scheduler {
             () = stop => {}
             // None of them ends by itself: this one panicked, and whoever watches the process starts it anew.
             Some(ended) = duties.join_next() => ended?,
+            ended = &mut delivery => return Ok(ended?),
         }
         duties.shutdown().await;
         stopping.send_replace(true);
@@ -149,7 +148,7 @@ async fn make_months(pool: PgPool) {
     let mut ticks = ticks(PARTITIONS_EVERY);
     loop {
         ticks.tick().await;
-        if let Err(error) = store::ensure_partitions(&pool, MONTHS_AHEAD).await {
+        if let Err(error) = store::ensure_partitions(&pool).await {
             tracing::error!(%error, "the coming months could not be created: check the database role's rights");
         }
     }

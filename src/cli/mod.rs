@@ -21,12 +21,15 @@ pub mod database;
 mod demo;
 mod doctor;
 mod enqueue;
+#[cfg(test)]
+mod help_test;
 mod mail;
 mod migrate;
 mod notification;
 pub mod output;
 mod price;
 mod process;
+mod progress;
 mod purchase;
 mod queue;
 mod secret;
@@ -40,6 +43,7 @@ mod web;
 
 pub use confirm::confirm;
 pub use database::connect;
+use output::Format;
 pub use output::Output;
 
 /// WhatsApp notifications of Ksatria eHospital: credit, jobs, messages and what became of them.
@@ -67,6 +71,17 @@ pub struct Global {
     /// End as at SIGTERM when standard input ends: whoever holds it is gone.
     #[arg(long, global = true, hide = true)]
     pub until_stdin_ends: bool,
+}
+
+impl Global {
+    /// The format that is asked for; clap refuses both flags at once.
+    fn format(self, csv: bool) -> Format {
+        match (self.json, csv) {
+            (_, true) => Format::Csv,
+            (true, false) => Format::Json,
+            (false, false) => Format::Table,
+        }
+    }
 }
 
 /// The commands.

@@ -15,7 +15,7 @@ use crate::worker::Worker;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  kmsnotif worker --concurrency 500 --metrics-addr 127.0.0.1:9100")]
 pub struct WorkerArgs {
-    /// Jobs in hand at once (default: WORKER_CONCURRENCY, or 256).
+    /// Jobs in hand at once [default: WORKER_CONCURRENCY, or 256].
     #[arg(long, value_name = "N")]
     concurrency: Option<usize>,
     /// Serve /metrics and /healthz here.

@@ -33,6 +33,9 @@ pub(crate) use stranded::{Stranded, list_overdue, list_stranded, mark_crashed_du
 pub use view::{AttemptView, Filter, NotificationView, find, find_id, list};
 pub(crate) use write::write;
 
+/// Months of notifications that are made ahead.
+const MONTHS_AHEAD: i32 = 6;
+
 /// Begins a transaction of the pipeline.
 ///
 /// Its statements join small batches to large tables by key, whatever the statistics of the day say; and a plan
@@ -233,8 +236,8 @@ pub(crate) async fn list_codes(
     Ok(rows.into_iter().collect())
 }
 
-/// Creates the partitions of the coming months. Safe to run by several processes, and again.
-pub async fn ensure_partitions(executor: impl sqlx::PgExecutor<'_>, months: i32) -> Result<(), sqlx::Error> {
-    sqlx::query("select ensure_partitions($1)").bind(months).execute(executor).await?;
+/// Makes the partitions from last month to [`MONTHS_AHEAD`]. Safe to run by several processes, and again.
+pub async fn ensure_partitions(executor: impl sqlx::PgExecutor<'_>) -> Result<(), sqlx::Error> {
+    sqlx::query("select ensure_partitions($1)").bind(MONTHS_AHEAD).execute(executor).await?;
     Ok(())
 }

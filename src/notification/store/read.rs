@@ -7,10 +7,10 @@ use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::Existing;
+use crate::column::parsed;
 use crate::notification::admit::Request;
 use crate::notification::record::{NotificationId, Record};
 
-use crate::render::UnknownCategory;
 use crate::tenant::{E164, TenantId};
 
 /// The columns of a [`Record`], of the table `n`.
@@ -89,13 +89,12 @@ pub(crate) async fn list_by_id(
 }
 
 pub(super) fn read_record(row: &PgRow) -> Result<Record, sqlx::Error> {
-    let (status, category): (&str, &str) = (row.try_get("status")?, row.try_get("category")?);
     Ok(Record {
         tenant_id: row.try_get("tenant_id")?,
         notification_id: row.try_get("notification_id")?,
         job_id: row.try_get("job_id")?,
-        category: category.parse().map_err(|error: UnknownCategory| sqlx::Error::Decode(Box::new(error)))?,
-        status: status.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+        category: parsed(row, "category")?,
+        status: parsed(row, "status")?,
         reason: row.try_get("reason")?,
         price_id: row.try_get("price_id")?,
         price: row.try_get("price")?,
