@@ -1,6 +1,8 @@
 //! The processes of the Procfile that work in the background: `worker` and `scheduler`.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
@@ -8,8 +10,13 @@ use super::database;
 use crate::config::{MailConfig, RedisConfig, WhatsAppConfig, WorkerConfig, environment};
 use crate::scheduler::Scheduler;
 use crate::secret::{Keyring, SecretKeys};
-use crate::telemetry::metric;
+use crate::telemetry::{Traces, metric};
 use crate::worker::Worker;
+
+/// A worker is gone so long after the signal, whatever is left.
+const EXIT_WITHIN: Duration = Duration::from_secs(25);
+/// The last spans may take so long of it.
+const FLUSH_WITHIN: Duration = Duration::from_secs(5);
 
 /// Sends notifications. Run as many as you like, on as many machines as you like.
 #[derive(Debug, clap::Args)]
@@ -32,7 +39,7 @@ pub struct SchedulerArgs {
     metrics_addr: Option<SocketAddr>,
 }
 
-pub(super) async fn run_worker(args: WorkerArgs) -> anyhow::Result<()> {
+pub(super) async fn run_worker(args: WorkerArgs, traces: Traces) -> anyhow::Result<()> {
     let mut worker = WorkerConfig::from_env(&environment)?;
     if let Some(concurrency) = args.concurrency {
         let allowed = WorkerConfig::CONCURRENCY;
@@ -49,7 +56,16 @@ pub(super) async fn run_worker(args: WorkerArgs) -> anyhow::Result<()> {
     let keyring = Keyring::new(&SecretKeys::from_env(&environment)?);
     let pool = database::connect_to_write("worker").await?;
     serve_metrics(args.metrics_addr).await?;
-    Worker { pool, redis, whatsapp, worker, keyring }.run(terminated()).await
+    let told = Arc::new(OnceLock::new());
+    let (terminated, telling) = (terminated(), told.clone());
+    let stop = async move {
+        terminated.await;
+        telling.get_or_init(Instant::now);
+    };
+    let ended = Worker { pool, redis, whatsapp, worker, keyring }.run(stop).await;
+    let left = EXIT_WITHIN.saturating_sub(told.get().map_or(Duration::ZERO, Instant::elapsed));
+    traces.flush(left.min(FLUSH_WITHIN)).await;
+    ended
 }
 
 pub(super) async fn run_scheduler(args: SchedulerArgs) -> anyhow::Result<()> {

@@ -24,3 +24,4 @@ mod refusal; // not_sent, and why
 mod resend; // what was not sent goes out once more, and once
 mod rotate; // secrets move to a new key beside everything else
 mod tidy; // the rules of the house
+mod trace; // what a collector is told of a job
