@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use super::database;
-use crate::config::{MailConfig, RedisConfig, WhatsAppConfig, WorkerConfig, environment};
+use crate::config::{MailConfig, RedisConfig, RetentionConfig, WhatsAppConfig, WorkerConfig, environment};
 use crate::scheduler::Scheduler;
 use crate::secret::{Keyring, SecretKeys};
 use crate::telemetry::{Traces, metric};
@@ -30,7 +30,7 @@ pub struct WorkerArgs {
     metrics_addr: Option<SocketAddr>,
 }
 
-/// Sends mail, sweeps what a crash left and makes the months ahead. Two or more may run; nothing happens twice.
+/// Sends mail, sweeps what a crash left, makes the months ahead, deletes what is old. Two or more may run; nothing happens twice.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  kmsnotif scheduler")]
 pub struct SchedulerArgs {
@@ -71,11 +71,12 @@ pub(super) async fn run_worker(args: WorkerArgs, traces: Traces) -> anyhow::Resu
 pub(super) async fn run_scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
     let redis = RedisConfig::from_env(&environment)?;
     let worker = WorkerConfig::from_env(&environment)?;
+    let retention = RetentionConfig::from_env(&environment)?;
     let mail = MailConfig::from_env(&environment)?;
     let keyring = Keyring::new(&SecretKeys::from_env(&environment)?);
     let pool = database::connect_to_write("scheduler").await?;
     serve_metrics(args.metrics_addr).await?;
-    Scheduler { pool, redis, worker, mail, keyring }.run(terminated()).await
+    Scheduler { pool, redis, worker, retention, mail, keyring }.run(terminated()).await
 }
 
 /// Starts collecting metrics, and serves them if an address is given.

@@ -19,6 +19,7 @@ pub(crate) mod record;
 mod refusal;
 mod report;
 pub mod resend;
+pub mod retention;
 mod retry;
 mod settings;
 pub(crate) mod settle;
