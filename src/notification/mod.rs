@@ -13,12 +13,14 @@ pub(crate) mod admit;
 pub(crate) mod batch;
 mod event;
 pub(crate) mod lifecycle;
+pub mod manual;
 pub(crate) mod process;
 pub mod reconcile;
 pub(crate) mod record;
 mod refusal;
 mod report;
 pub mod resend;
+pub mod resolver;
 pub mod retention;
 mod retry;
 mod settings;
@@ -74,6 +76,8 @@ pub struct Parts {
     pub whatsapp: whatsapp::Client,
     /// Limits of the process.
     pub limits: Limits,
+    /// How long a worker that gives no sign of life keeps its jobs.
+    pub lease: Duration,
 }
 
 impl std::fmt::Debug for Parts {
@@ -116,6 +120,7 @@ impl Pipeline {
             queue: Queue::new(parts.redis, &parts.namespace),
             events: events.clone(),
             writer: batch::Batches::start(writer, WRITERS, BATCH_MAX),
+            lease: parts.lease,
             deadline: deadline_receiver,
         });
         tokio::spawn(report::run(parts.pool.clone(), publisher, ctx.hasher.clone(), stopping_receiver.clone()));

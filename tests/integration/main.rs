@@ -18,6 +18,7 @@ mod fairness; // one tenant's load is not another's delay
 mod fault; // what WhatsApp may answer
 mod load; // much at once, and SIGTERM in the middle of it
 mod mail; // from the outbox to the mailbox, each once
+mod manual; // what operators decide about one notification
 mod outage; // Redis and Postgres killed, stalled, emptied
 mod purchase; // purchases and payments by the real binary
 mod reconcile; // what Meta bills against what was charged
@@ -27,3 +28,4 @@ mod rotate; // secrets move to a new key beside everything else
 mod scale; // workers come and go under load
 mod tidy; // the rules of the house
 mod trace; // what a collector is told of a job
+mod unknown; // outcomes that nobody told us

@@ -55,21 +55,18 @@ pub(crate) async fn apply_some(
     }
     let mut tx = store::begin(pool).await?;
     let bodies = webhook::claim(&mut tx, BODIES_MAX).await?;
-    if bodies.is_empty() {
-        return Ok(0);
-    }
-    let mut statuses: Vec<Box<StatusEvent>> = Vec::new();
+    let mut statuses: Vec<StatusEvent> = Vec::new();
     let mut applied = Vec::with_capacity(bodies.len());
     for (id, body) in &bodies {
         let read = parse(body);
         applied.push((*id, read.as_ref().err().map(ToString::to_string)));
         for change in read.unwrap_or_default() {
             if let Change::Status(event) = change {
-                statuses.push(event);
+                statuses.push(*event);
             }
         }
     }
-    let lines = status::apply(&mut tx, &statuses, hasher).await?;
+    let lines = status::apply(&mut tx, statuses, hasher).await?;
     let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
     webhook::mark_applied(&mut tx, &applied).await?;
     tx.commit().await?;
