@@ -27,7 +27,7 @@ use crate::credit::price::{self, PriceKey};
 use crate::tenant::{self, E164, Tenant, TenantId};
 use crate::whatsapp::SendError;
 
-pub(crate) use read::{list_by_id, list_by_key};
+pub(crate) use read::{list_by_id, list_by_key, list_traceparents};
 pub use reconcile::{list_drifting, reconcile};
 pub(crate) use stranded::{Stranded, list_overdue, list_stranded, mark_crashed_due};
 pub use view::{AttemptView, Filter, NotificationView, find, find_id, list};

@@ -88,6 +88,25 @@ pub(crate) async fn list_by_id(
     rows.iter().map(|row| read_record(row).map(|record| (record.notification_id, record))).collect()
 }
 
+/// The traces of notifications whose producer named one.
+pub(crate) async fn list_traceparents(
+    tx: &mut PgConnection,
+    ids: impl Iterator<Item = (TenantId, NotificationId)>,
+) -> Result<HashMap<NotificationId, String>, sqlx::Error> {
+    let (tenants, ids): (Vec<TenantId>, Vec<Uuid>) = ids.unzip();
+    let rows: Vec<(NotificationId, String)> = sqlx::query_as(
+        "select n.notification_id, n.traceparent \
+         from unnest($1::uuid[], $2::uuid[]) as asked (tenant_id, notification_id) \
+         join notification n on n.tenant_id = asked.tenant_id and n.notification_id = asked.notification_id \
+         where n.traceparent is not null",
+    )
+    .bind(tenants)
+    .bind(ids)
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().collect())
+}
+
 pub(super) fn read_record(row: &PgRow) -> Result<Record, sqlx::Error> {
     Ok(Record {
         tenant_id: row.try_get("tenant_id")?,
