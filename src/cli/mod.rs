@@ -24,6 +24,7 @@ mod enqueue;
 mod mail;
 mod migrate;
 mod notification;
+mod opt_out;
 pub mod output;
 mod price;
 mod process;
@@ -100,6 +101,9 @@ pub enum Command {
     /// What became of jobs.
     #[command(subcommand)]
     Notification(notification::Command),
+    /// Patients who want no messages.
+    #[command(subcommand)]
+    OptOut(opt_out::Command),
     /// What waits in Redis, who works on it, what was rejected.
     #[command(subcommand)]
     Queue(queue::Command),
@@ -137,6 +141,7 @@ impl Command {
             Command::Purchase(_) => "purchase",
             Command::Mail(_) => "mail",
             Command::Notification(_) => "notification",
+            Command::OptOut(_) => "opt-out",
             Command::Queue(_) => "queue",
             Command::Audit(_) => "audit",
             Command::Secret(_) => "secret",
@@ -166,6 +171,7 @@ impl Command {
             Command::Notification(command) => {
                 notification::run(command, global, &database::connect_to_write(name).await?).await
             }
+            Command::OptOut(command) => opt_out::run(command, global, &database::connect_to_write(name).await?).await,
             Command::Queue(command) => queue::run(command, global).await,
             Command::Audit(command) => audit::run(command, global).await,
             Command::Secret(command) => secret::run(command, global, &database::connect_to_write(name).await?).await,

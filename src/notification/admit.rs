@@ -17,6 +17,7 @@ use super::settings::Known;
 use super::status::{Reason, Status};
 use super::store;
 use crate::credit::price::{PriceBook, PriceKey};
+use crate::opt_out::OptedOut;
 use crate::queue::Outcome;
 use crate::render::Category;
 use crate::tenant::{E164, TenantId, phone};
@@ -81,6 +82,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) inserted: HashSet<(TenantId, String)>,
     /// What stands under the keys that were taken before.
     pub(crate) existing: HashMap<(TenantId, String), store::Existing>,
+    /// Who of the recipients opted out.
+    pub(crate) opted_out: OptedOut,
     pub(crate) prices: Arc<PriceBook>,
     /// The latest day on which each price was used here.
     pub(crate) prices_used: HashMap<PriceKey, chrono::NaiveDate>,
@@ -211,6 +214,10 @@ impl<'a> Batch<'a> {
         }
         if request.recipient.is_none() {
             return Some(Reason::InvalidRecipient);
+        }
+        let opted_out = |hash| self.opted_out.forbids(tenant.id, hash, request.category);
+        if request.recipient_hash.is_some_and(opted_out) {
+            return Some(Reason::OptedOut);
         }
         request.job.expires_at.is_some_and(|expires_at| expires_at <= self.now).then_some(Reason::Expired)
     }

@@ -49,6 +49,8 @@ pub const WEBHOOK_BODY_SIZE: &str = "kmsnotif_webhook_body_bytes";
 pub const PAYMENTS_REFUSED: &str = "kmsnotif_payments_refused_total";
 /// Counter, label `status`: status events applied to notifications.
 pub const STATUS_EVENTS_APPLIED: &str = "kmsnotif_status_events_applied_total";
+/// Counter, label `reason` (`no_number` or `no_tenant`): what patients said about messages and nobody could be found for.
+pub const OPT_OUTS_IGNORED: &str = "kmsnotif_opt_outs_ignored_total";
 /// Counter: notifications that Meta bills in another category than was charged.
 pub const BILLED_OTHERWISE: &str = "kmsnotif_billed_otherwise_total";
 /// Counter: notifications refused for lack of credit (a transaction that is run again counts again).
@@ -138,6 +140,7 @@ fn describe() {
     describe_counter!(PAYMENTS_REFUSED, Unit::Count, "Payment events that were recorded and paid nothing, by reason.");
     describe_histogram!(WEBHOOK_BODY_SIZE, Unit::Bytes, "Size of webhook bodies.");
     describe_counter!(STATUS_EVENTS_APPLIED, Unit::Count, "Status events applied to notifications, by status.");
+    describe_counter!(OPT_OUTS_IGNORED, Unit::Count, "Words of patients about messages that were ignored, by reason.");
     describe_counter!(BILLED_OTHERWISE, Unit::Count, "Notifications that Meta bills in another category.");
     describe_counter!(REFUSALS, Unit::Count, "Notifications refused for lack of credit.");
     describe_counter!(ALERTS, Unit::Count, "Times a tenant was to be told, by reason.");

@@ -11,23 +11,22 @@ use crate::secret::PhoneHasher;
 use crate::tenant::TenantId;
 use crate::whatsapp::webhook::{Status, StatusEvent};
 
-/// Applies the events; returns what producers are told, once it is committed.
+/// Applies the events to their targets, whose accounts are locked; returns what producers are told, once it is
+/// committed.
 pub(super) async fn apply(
     tx: &mut sqlx::PgConnection,
     events: &[Box<StatusEvent>],
-    hasher: &PhoneHasher,
+    targets: &[Option<(TenantId, NotificationId)>],
 ) -> Result<Vec<String>, sqlx::Error> {
-    let targets = find_targets(tx, events, hasher).await?;
-    store::lock_accounts(tx, targets.iter().flatten().map(|(tenant, _)| *tenant)).await?;
     let records = store::list_by_id(tx, targets.iter().flatten().copied()).await?;
-    let changes = decide(events, &targets, records);
+    let changes = decide(events, targets, records);
     let codes = store::list_codes(tx, changes.iter().map(|change| change.record.tenant_id)).await?;
     let codes = codes.iter().map(|(tenant, code)| (*tenant, code.as_str())).collect();
     store::write(tx, &[], changes, &codes, Utc::now()).await
 }
 
 /// The notification each event speaks of: by our echoed data, else by Meta's id of the message.
-async fn find_targets(
+pub(super) async fn find_targets(
     tx: &mut sqlx::PgConnection,
     events: &[Box<StatusEvent>],
     hasher: &PhoneHasher,

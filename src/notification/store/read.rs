@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Existing;
 use crate::notification::admit::Request;
 use crate::notification::record::{NotificationId, Record};
-
+use crate::opt_out::PhoneHash;
 use crate::render::UnknownCategory;
 use crate::tenant::TenantId;
 
@@ -79,6 +79,30 @@ pub(crate) async fn list_by_id(
     .fetch_all(tx)
     .await?;
     rows.iter().map(|row| read_record(row).map(|record| (record.notification_id, record))).collect()
+}
+
+/// Lists the hashed phones to which these notifications go; those of no phone are left out.
+pub(crate) async fn list_recipients(
+    tx: &mut PgConnection,
+    ids: impl Iterator<Item = (TenantId, NotificationId)>,
+) -> Result<HashMap<NotificationId, PhoneHash>, sqlx::Error> {
+    let (tenants, ids): (Vec<TenantId>, Vec<Uuid>) = ids.unzip();
+    let rows: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
+        "select n.notification_id, n.recipient_hash \
+         from unnest($1::uuid[], $2::uuid[]) as asked (tenant_id, notification_id) \
+         join notification n on n.tenant_id = asked.tenant_id and n.notification_id = asked.notification_id \
+         where n.recipient_hash is not null",
+    )
+    .bind(tenants)
+    .bind(ids)
+    .fetch_all(tx)
+    .await?;
+    rows.into_iter()
+        .map(|(id, hash)| {
+            let hash = hash.try_into().map_err(|_| sqlx::Error::Decode("a hash of a phone is 16 bytes".into()))?;
+            Ok((id, hash))
+        })
+        .collect()
 }
 
 pub(super) fn read_record(row: &PgRow) -> Result<Record, sqlx::Error> {
