@@ -13,6 +13,8 @@ pub(crate) mod admit;
 pub(crate) mod batch;
 mod event;
 pub(crate) mod lifecycle;
+#[cfg(test)]
+mod opt_out_test;
 pub(crate) mod process;
 pub mod reconcile;
 pub(crate) mod record;
