@@ -17,6 +17,7 @@ mod fairness; // one tenant's load is not another's delay
 mod fault; // what WhatsApp may answer
 mod load; // much at once, and SIGTERM in the middle of it
 mod mail; // from the outbox to the mailbox, each once
+mod opt_out; // patients who want no messages
 mod outage; // Redis and Postgres killed, stalled, emptied
 mod purchase; // purchases and payments by the real binary
 mod reconcile; // what Meta bills against what was charged

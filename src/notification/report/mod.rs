@@ -64,20 +64,20 @@ pub(crate) async fn apply_some(
         return Ok(0);
     }
     let mut statuses: Vec<Box<StatusEvent>> = Vec::new();
-    let mut said = Vec::new();
+    let mut heard = Vec::new();
     let mut applied = Vec::with_capacity(bodies.len());
     for (id, body) in &bodies {
         let read = parse(body);
         applied.push((*id, read.as_ref().err().map(ToString::to_string)));
         for change in read.unwrap_or_default() {
-            said.extend(patient::listen(&change, hasher));
+            heard.extend(patient::listen(&change, hasher));
             if let Change::Status(event) = change {
                 statuses.push(event);
             }
         }
     }
     let targets = status::find_targets(&mut tx, &statuses, hasher).await?;
-    let mut words = patient::address(&mut tx, &said).await?;
+    let mut words = patient::address(&mut tx, &heard).await?;
     let tenants = targets.iter().flatten().map(|(tenant, _)| *tenant);
     store::lock_accounts(&mut tx, tenants.chain(words.iter().map(|word| word.tenant))).await?;
     let lines = status::apply(&mut tx, &statuses, &targets).await?;

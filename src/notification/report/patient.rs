@@ -22,7 +22,7 @@ const MARKETING: &str = "marketing_messages";
 
 /// What a patient said to a sender, whose tenants are not looked up yet.
 #[derive(Debug)]
-pub(super) struct Said {
+pub(super) struct Heard {
     phone_number_id: String,
     /// The same phone under each of its spellings.
     recipients: Vec<PhoneHash>,
@@ -33,7 +33,7 @@ pub(super) struct Said {
 }
 
 /// What the change says about a patient's wishes, if anything.
-pub(super) fn listen(change: &Change, hasher: &PhoneHasher) -> Option<Said> {
+pub(super) fn listen(change: &Change, hasher: &PhoneHasher) -> Option<Heard> {
     let (phone_number_id, wa_id, scope, wish, said_at, source) = match change {
         Change::Inbound(inbound) => {
             let wish = match inbound.keyword? {
@@ -54,7 +54,7 @@ pub(super) fn listen(change: &Change, hasher: &PhoneHasher) -> Option<Said> {
         return None;
     }
     let recipients = spellings.iter().map(|phone| hasher.hash(phone)).collect();
-    Some(Said { phone_number_id: phone_number_id.clone(), recipients, scope, wish, said_at, source })
+    Some(Heard { phone_number_id: phone_number_id.clone(), recipients, scope, wish, said_at, source })
 }
 
 /// Nobody can be found whom it concerns: operators see how often, and by which sender.
@@ -64,17 +64,17 @@ fn ignore(reason: &'static str, phone_number_id: &str) {
 }
 
 /// Looks up whose senders were spoken to: one word for each of their tenants and each spelling.
-pub(super) async fn address(tx: &mut PgConnection, said: &[Said]) -> Result<Vec<Word<'static>>, sqlx::Error> {
-    if said.is_empty() {
+pub(super) async fn address(tx: &mut PgConnection, heard: &[Heard]) -> Result<Vec<Word<'static>>, sqlx::Error> {
+    if heard.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<&str> = said.iter().map(|said| said.phone_number_id.as_str()).collect();
+    let ids: Vec<&str> = heard.iter().map(|heard| heard.phone_number_id.as_str()).collect();
     let mut tenants: HashMap<String, Vec<TenantId>> = HashMap::new();
     for (id, tenant) in tenant::store::list_by_phone_number_id(tx, &ids).await? {
         tenants.entry(id).or_default().push(tenant);
     }
     let mut words = Vec::new();
-    for Said { phone_number_id, recipients, scope, wish, said_at, source } in said {
+    for Heard { phone_number_id, recipients, scope, wish, said_at, source } in heard {
         let Some(tenants) = tenants.get(phone_number_id) else {
             ignore("no_tenant", phone_number_id);
             continue;
