@@ -13,6 +13,7 @@ pub(crate) mod admit;
 pub(crate) mod batch;
 mod event;
 pub(crate) mod lifecycle;
+pub mod manual;
 #[cfg(test)]
 mod opt_out_test;
 pub(crate) mod process;
@@ -21,6 +22,7 @@ pub(crate) mod record;
 mod refusal;
 mod report;
 pub mod resend;
+pub mod resolver;
 mod retry;
 mod settings;
 pub(crate) mod settle;
@@ -75,6 +77,8 @@ pub struct Parts {
     pub whatsapp: whatsapp::Client,
     /// Limits of the process.
     pub limits: Limits,
+    /// How long a worker that gives no sign of life keeps its jobs.
+    pub lease: Duration,
 }
 
 impl std::fmt::Debug for Parts {
@@ -117,6 +121,7 @@ impl Pipeline {
             queue: Queue::new(parts.redis, &parts.namespace),
             events: events.clone(),
             writer: batch::Batches::start(writer, WRITERS, BATCH_MAX),
+            lease: parts.lease,
             deadline: deadline_receiver,
         });
         tokio::spawn(report::run(parts.pool.clone(), publisher, ctx.hasher.clone(), stopping_receiver.clone()));

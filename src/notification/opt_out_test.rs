@@ -325,6 +325,21 @@ async fn what_waits_after_an_attempt_ends_as_cancelled_and_its_credit_is_free(po
 }
 
 #[sqlx::test]
+async fn what_waits_is_looked_for_by_the_number_it_was_admitted_with(pool: PgPool) {
+    let world = World::new(&pool).await;
+    let waiting = asked(0, "A", Category::Utility);
+    assert!(world.write(&[world.admit(waiting)]).await[0]);
+    world.write(&[world.settle(waiting, 1, SendError::new(Class::Unavailable, "later"))]).await;
+    world.report(&[keyword("1001", "6281234567890", "STOP", 0)]).await;
+    sqlx::query("update notification set due_at = now()").execute(&pool).await.unwrap();
+    // The tenant's country changed: the same bytes would be read as another number, and so as other content.
+    let Step::Admit(mut request) = world.admit(waiting) else { unreachable!() };
+    (request.recipient_hash, request.content_hash) = (Some([9; 16]), [8; 32]);
+    assert_eq!(world.write(&[Step::Admit(request)]).await, [false]);
+    assert_eq!(world.standing("A").await, ("failed".to_owned(), Some("cancelled".to_owned())));
+}
+
+#[sqlx::test]
 async fn whoever_shares_a_sender_hears_the_patient_and_a_hidden_number_is_nobodys(pool: PgPool) {
     let world = World::new(&pool).await;
     sqlx::query("update whatsapp_configuration set phone_number_id = '1001'").execute(&pool).await.unwrap();

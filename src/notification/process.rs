@@ -1,6 +1,7 @@
 //! One notification's way: admit, render, send, settle.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use kmsnotif_jobs::{Job, Rejection};
@@ -39,6 +40,8 @@ pub struct Ctx {
     pub(crate) queue: Queue,
     pub(crate) events: Arc<Events>,
     pub(crate) writer: Batches<Writer>,
+    /// How long a worker that gives no sign of life keeps its jobs.
+    pub(crate) lease: Duration,
     /// When shutdown stops waiting for answers: what is unanswered by then is unknown.
     pub(crate) deadline: tokio::sync::watch::Receiver<Option<Instant>>,
 }
@@ -211,6 +214,10 @@ async fn send(ctx: &Ctx, admitted: &Admitted, message: &Message) -> Answer {
             Class::Unavailable,
             "the worker was stopped before it wrote the request",
         ));
+    }
+    // By the wall clock, which goes on while a machine sleeps: by now another worker may have taken it over.
+    if (Utc::now() - admitted.started_at).to_std().is_ok_and(|age| age > ctx.lease) {
+        return Answer::Failed(SendError::new(Class::Unavailable, "the worker stalled before it wrote the request"));
     }
     let started = Instant::now();
     let answer = tokio::select! {

@@ -19,7 +19,7 @@ use super::record::{Change, Movement, NotificationId, Record};
 use super::report;
 use super::settings::Settings;
 use super::settle;
-use super::store::{self, Locked};
+use super::store::{self, Existing, Locked};
 use crate::opt_out::{self, OptedOut};
 use crate::queue::Outcome;
 use crate::tenant::TenantId;
@@ -189,9 +189,9 @@ impl Writer {
                 _ => None,
             })
             .collect();
-        let opted_out = list_opted_out(tx, &requests, &locked).await?;
         let inserted = store::insert_keys(tx, &requests).await?;
         let mut existing = store::list_by_key(tx, &requests, &inserted).await?;
+        let opted_out = list_opted_out(tx, &requests, &existing, &locked).await?;
         for known in existing.values_mut() {
             // An answer of this very batch is not in the database yet.
             if let Some(record) = &mut known.record
@@ -256,11 +256,15 @@ async fn remember_refusals(
 async fn list_opted_out(
     tx: &mut PgConnection,
     requests: &[&admit::Request],
+    existing: &HashMap<(TenantId, String), Existing>,
     locked: &HashMap<TenantId, Locked>,
 ) -> Result<OptedOut, sqlx::Error> {
+    // What was admitted before keeps its number, whatever the job's would be read as today.
+    let existing = existing.iter().map(|((tenant, _), existing)| (*tenant, existing.recipient_hash));
     let asked: Vec<_> = requests
         .iter()
         .map(|request| (request.known.tenant.id, request.recipient_hash))
+        .chain(existing)
         .filter(|(tenant, _)| locked.get(tenant).is_some_and(|locked| locked.has_opt_outs))
         .filter_map(|(tenant, hash)| Some((tenant, hash?)))
         .collect();

@@ -51,6 +51,12 @@ pub const PAYMENTS_REFUSED: &str = "kmsnotif_payments_refused_total";
 pub const STATUS_EVENTS_APPLIED: &str = "kmsnotif_status_events_applied_total";
 /// Counter, label `reason` (`no_number` or `no_tenant`): what patients said about messages and nobody could be found for.
 pub const OPT_OUTS_IGNORED: &str = "kmsnotif_opt_outs_ignored_total";
+/// Counter: status events without a notification that were given up after a day.
+pub const STATUS_EVENTS_ORPHANED: &str = "kmsnotif_status_events_orphaned_total";
+/// Counter: messages that were delivered although another attempt followed.
+pub const DUPLICATE_DELIVERIES: &str = "kmsnotif_duplicate_deliveries_total";
+/// Counter, label `verdict`: outcomes that nobody told us, as they were resolved.
+pub const OUTCOMES_RESOLVED: &str = "kmsnotif_outcomes_resolved_total";
 /// Counter: notifications that Meta bills in another category than was charged.
 pub const BILLED_OTHERWISE: &str = "kmsnotif_billed_otherwise_total";
 /// Counter: notifications refused for lack of credit (a transaction that is run again counts again).
@@ -141,6 +147,9 @@ fn describe() {
     describe_histogram!(WEBHOOK_BODY_SIZE, Unit::Bytes, "Size of webhook bodies.");
     describe_counter!(STATUS_EVENTS_APPLIED, Unit::Count, "Status events applied to notifications, by status.");
     describe_counter!(OPT_OUTS_IGNORED, Unit::Count, "Words of patients about messages that were ignored, by reason.");
+    describe_counter!(STATUS_EVENTS_ORPHANED, Unit::Count, "Status events that found no notification within a day.");
+    describe_counter!(DUPLICATE_DELIVERIES, Unit::Count, "Messages delivered although another attempt followed.");
+    describe_counter!(OUTCOMES_RESOLVED, Unit::Count, "Outcomes that nobody told us, by verdict.");
     describe_counter!(BILLED_OTHERWISE, Unit::Count, "Notifications that Meta bills in another category.");
     describe_counter!(REFUSALS, Unit::Count, "Notifications refused for lack of credit.");
     describe_counter!(ALERTS, Unit::Count, "Times a tenant was to be told, by reason.");

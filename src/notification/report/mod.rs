@@ -60,10 +60,7 @@ pub(crate) async fn apply_some(
     }
     let mut tx = store::begin(pool).await?;
     let bodies = webhook::claim(&mut tx, BODIES_MAX).await?;
-    if bodies.is_empty() {
-        return Ok(0);
-    }
-    let mut statuses: Vec<Box<StatusEvent>> = Vec::new();
+    let mut statuses: Vec<StatusEvent> = Vec::new();
     let mut heard = Vec::new();
     let mut applied = Vec::with_capacity(bodies.len());
     for (id, body) in &bodies {
@@ -72,16 +69,16 @@ pub(crate) async fn apply_some(
         for change in read.unwrap_or_default() {
             heard.extend(patient::listen(&change, hasher));
             if let Change::Status(event) = change {
-                statuses.push(event);
+                statuses.push(*event);
             }
         }
     }
-    let targets = status::find_targets(&mut tx, &statuses, hasher).await?;
+    let statuses = status::gather(&mut tx, statuses, hasher).await?;
     let mut words = patient::address(&mut tx, &heard).await?;
-    let tenants = targets.iter().flatten().map(|(tenant, _)| *tenant);
+    let tenants = statuses.targets.iter().flatten().map(|(tenant, _)| *tenant);
     store::lock_accounts(&mut tx, tenants.chain(words.iter().map(|word| word.tenant))).await?;
-    let lines = status::apply(&mut tx, &statuses, &targets).await?;
-    words.extend(refused_words(&mut tx, &patient::list_refused(&statuses, &targets)).await?);
+    let lines = status::apply(&mut tx, &statuses).await?;
+    words.extend(refused_words(&mut tx, &patient::list_refused(&statuses)).await?);
     opt_out::store::record(&mut tx, &words, Utc::now()).await?;
     let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
     webhook::mark_applied(&mut tx, &applied).await?;

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+use super::status::Gathered;
 use crate::notification::record::NotificationId;
 use crate::notification::store;
 use crate::opt_out::{PhoneHash, Scope, Source, Wish, Word, spellings};
@@ -98,12 +99,9 @@ pub(super) async fn address(tx: &mut PgConnection, heard: &[Heard]) -> Result<Ve
 pub(in crate::notification) type Refused = (TenantId, NotificationId, DateTime<Utc>);
 
 /// The status events that tell of such a refusal.
-pub(super) fn list_refused(
-    events: &[Box<StatusEvent>],
-    targets: &[Option<(TenantId, NotificationId)>],
-) -> Vec<Refused> {
+pub(super) fn list_refused(statuses: &Gathered) -> Vec<Refused> {
     let refused = |event: &StatusEvent| event.errors.iter().any(|error| opts_out(error.code));
-    let events = events.iter().zip(targets).filter(|(event, _)| refused(event));
+    let events = statuses.events.iter().zip(&statuses.targets).filter(|(event, _)| refused(event));
     events.filter_map(|(event, target)| target.map(|(tenant, id)| (tenant, id, event.timestamp))).collect()
 }
 
