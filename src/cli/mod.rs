@@ -25,6 +25,7 @@ mod help_test;
 mod mail;
 mod migrate;
 mod notification;
+mod opt_out;
 pub mod output;
 mod price;
 mod process;
@@ -114,6 +115,9 @@ pub enum Command {
     /// What became of jobs.
     #[command(subcommand)]
     Notification(notification::Command),
+    /// Patients who want no messages.
+    #[command(subcommand)]
+    OptOut(opt_out::Command),
     /// What waits in Redis, who works on it, what was rejected.
     #[command(subcommand)]
     Queue(queue::Command),
@@ -151,6 +155,7 @@ impl Command {
             Command::Purchase(_) => "purchase",
             Command::Mail(_) => "mail",
             Command::Notification(_) => "notification",
+            Command::OptOut(_) => "opt-out",
             Command::Queue(_) => "queue",
             Command::Audit(_) => "audit",
             Command::Secret(_) => "secret",
@@ -188,6 +193,7 @@ impl Command {
             Command::Notification(command) => {
                 notification::run(command, global, &database::connect_to_write(name).await?).await
             }
+            Command::OptOut(command) => opt_out::run(command, global, &database::connect_to_write(name).await?).await,
             Command::Queue(command) => queue::run(command, global).await,
             Command::Audit(command) => audit::run(command, global).await,
             Command::Secret(command) => secret::run(command, global, &database::connect_to_write(name).await?).await,

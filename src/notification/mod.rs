@@ -15,6 +15,8 @@ mod event;
 mod gate;
 pub(crate) mod lifecycle;
 pub mod manual;
+#[cfg(test)]
+mod opt_out_test;
 pub(crate) mod process;
 pub mod reconcile;
 pub(crate) mod record;

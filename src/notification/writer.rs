@@ -14,11 +14,13 @@ use sqlx::{PgConnection, PgPool};
 use super::admit::{self, Admission};
 use super::batch::{Batches, Spoiled, Write};
 use super::event::{Committed, Publisher};
-use super::lifecycle::Limits;
+use super::lifecycle::{Answer, Limits};
 use super::record::{Change, Movement, NotificationId, Record};
+use super::report;
 use super::settings::Settings;
 use super::settle;
-use super::store::{self, Locked};
+use super::store::{self, Existing, Locked};
+use crate::opt_out::{self, OptedOut};
 use crate::queue::Outcome;
 use crate::tenant::TenantId;
 
@@ -90,9 +92,10 @@ impl Writer {
     /// None when prices changed meanwhile: nothing was written, and all of it is decided again.
     async fn try_write(&self, steps: &[Step]) -> Result<Option<Vec<Written>>, sqlx::Error> {
         let mut tx = store::begin(&self.pool).await?;
-        let locked = store::lock_accounts(&mut tx, steps.iter().map(|step| step.tenant().0)).await?;
+        let mut locked = store::lock_accounts(&mut tx, steps.iter().map(|step| step.tenant().0)).await?;
         let stale = self.reload_stale(&mut tx, steps, &locked).await?;
         let settled = self.settle(&mut tx, steps).await?;
+        remember_refusals(&mut tx, steps, &mut locked).await?;
         let now = Utc::now();
         let mut batch = self.open(&mut tx, steps, &stale, locked, &settled).await?;
         let mut outcomes = settled.outcomes.into_iter();
@@ -188,6 +191,7 @@ impl Writer {
             .collect();
         let inserted = store::insert_keys(tx, &requests).await?;
         let mut existing = store::list_by_key(tx, &requests, &inserted).await?;
+        let opted_out = list_opted_out(tx, &requests, &existing, &locked).await?;
         for known in existing.values_mut() {
             // An answer of this very batch is not in the database yet.
             if let Some(record) = &mut known.record
@@ -211,6 +215,7 @@ impl Writer {
             available,
             inserted,
             existing,
+            opted_out,
             prices: self.settings.prices(),
             prices_used: HashMap::new(),
             taken: HashMap::new(),
@@ -218,6 +223,52 @@ impl Writer {
             changes: Vec::new(),
         })
     }
+}
+
+/// Records the opt-outs by which Meta refused messages of marketing; costs a batch without them nothing.
+async fn remember_refusals(
+    tx: &mut PgConnection,
+    steps: &[Step],
+    locked: &mut HashMap<TenantId, Locked>,
+) -> Result<(), sqlx::Error> {
+    let refused: Vec<report::Refused> = steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Settle(request) => match &request.answer {
+                Answer::Failed(error) if error.opts_out() => {
+                    Some((request.tenant_id, request.notification_id, request.finished_at))
+                }
+                _ => None,
+            },
+            Step::Admit(_) => None,
+        })
+        .collect();
+    let words = report::refused_words(tx, &refused).await?;
+    for tenant in opt_out::store::record(tx, &words, Utc::now()).await? {
+        if let Some(locked) = locked.get_mut(&tenant) {
+            locked.has_opt_outs = true;
+        }
+    }
+    Ok(())
+}
+
+/// Who of the recipients opted out: one statement, for the tenants of whom anybody did.
+async fn list_opted_out(
+    tx: &mut PgConnection,
+    requests: &[&admit::Request],
+    existing: &HashMap<(TenantId, String), Existing>,
+    locked: &HashMap<TenantId, Locked>,
+) -> Result<OptedOut, sqlx::Error> {
+    // What was admitted before keeps its number, whatever the job's would be read as today.
+    let existing = existing.iter().map(|((tenant, _), existing)| (*tenant, existing.recipient_hash));
+    let asked: Vec<_> = requests
+        .iter()
+        .map(|request| (request.known.tenant.id, request.recipient_hash))
+        .chain(existing)
+        .filter(|(tenant, _)| locked.get(tenant).is_some_and(|locked| locked.has_opt_outs))
+        .filter_map(|(tenant, hash)| Some((tenant, hash?)))
+        .collect();
+    opt_out::store::list_opted_out(tx, &asked).await
 }
 
 /// What the answers of a batch come to.

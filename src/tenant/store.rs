@@ -106,6 +106,17 @@ pub async fn list_settings_by_id(executor: impl PgExecutor<'_>, ids: &[TenantId]
     rows.iter().map(read_tenant).collect()
 }
 
+/// Lists which tenants send by these of Meta's phone number ids; several may share one.
+pub async fn list_by_phone_number_id(
+    executor: impl PgExecutor<'_>,
+    phone_number_ids: &[&str],
+) -> Result<Vec<(String, TenantId)>, sqlx::Error> {
+    sqlx::query_as("select phone_number_id, tenant_id from whatsapp_configuration where phone_number_id = any($1)")
+        .bind(phone_number_ids)
+        .fetch_all(executor)
+        .await
+}
+
 /// Loads the settings of every tenant.
 pub async fn list_all(executor: impl PgExecutor<'_>) -> Result<Vec<Tenant>, sqlx::Error> {
     let rows = sqlx::query(select_tenant!("")).fetch_all(executor).await?;

@@ -187,6 +187,7 @@ fn capabilities_meet_in_notification_and_nowhere_else() {
         "src/audit/",
         "src/credit/",
         "src/job_outbox/",
+        "src/opt_out/",
         "src/tenant/",
         "src/render/",
         "src/queue/",

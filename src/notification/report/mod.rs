@@ -1,18 +1,23 @@
 //! What Meta reports: stored webhook bodies, applied by workers, in batches, in any order, safely twice.
 //!
 //! One transaction claims some bodies and applies all of their changes: the statuses of messages ([`status`]) first,
-//! under the locks of the accounts.
+//! then what patients want ([`patient`]). Whose accounts that takes is found out before any is locked, so that all of
+//! them are locked at once, in their order.
 
+mod patient;
 mod status;
 
 use std::time::Duration;
 
+use chrono::Utc;
 use sqlx::PgPool;
 
 use super::event::{Committed, Publisher};
 use super::store::{self, webhook};
+use crate::opt_out;
 use crate::secret::PhoneHasher;
 use crate::whatsapp::webhook::{Change, StatusEvent, parse};
+pub(super) use patient::{Refused, refused_words};
 
 /// Bodies applied in one transaction at most.
 const BODIES_MAX: i64 = 50;
@@ -56,17 +61,25 @@ pub(crate) async fn apply_some(
     let mut tx = store::begin(pool).await?;
     let bodies = webhook::claim(&mut tx, BODIES_MAX).await?;
     let mut statuses: Vec<StatusEvent> = Vec::new();
+    let mut heard = Vec::new();
     let mut applied = Vec::with_capacity(bodies.len());
     for (id, body) in &bodies {
         let read = parse(body);
         applied.push((*id, read.as_ref().err().map(ToString::to_string)));
         for change in read.unwrap_or_default() {
+            heard.extend(patient::listen(&change, hasher));
             if let Change::Status(event) = change {
                 statuses.push(*event);
             }
         }
     }
-    let lines = status::apply(&mut tx, statuses, hasher).await?;
+    let statuses = status::gather(&mut tx, statuses, hasher).await?;
+    let mut words = patient::address(&mut tx, &heard).await?;
+    let tenants = statuses.targets.iter().flatten().map(|(tenant, _)| *tenant);
+    store::lock_accounts(&mut tx, tenants.chain(words.iter().map(|word| word.tenant))).await?;
+    let lines = status::apply(&mut tx, &statuses).await?;
+    words.extend(refused_words(&mut tx, &patient::list_refused(&statuses)).await?);
+    opt_out::store::record(&mut tx, &words, Utc::now()).await?;
     let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
     webhook::mark_applied(&mut tx, &applied).await?;
     tx.commit().await?;

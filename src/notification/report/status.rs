@@ -1,13 +1,13 @@
 //! Status events: each finds its notification and moves it forward.
 //!
-//! 1. Those of a batch, and orphans that are to be tried again, find their notification ([`find_targets`]).
-//! 2. Under the locks of the accounts each is applied in turn ([`lifecycle::reported`]).
+//! 1. Those of a batch, and orphans that are to be tried again, find their notification ([`gather`]).
+//! 2. Under the locks of the accounts, taken by the caller, each is applied in turn ([`lifecycle::reported`]).
 //! 3. What they prove of their senders is noted; unknown outcomes are resolved by it (`resolver`).
 //! 4. An event whose message is not known is kept: the answer that names it may still be on its way to us.
 
 use std::collections::{BTreeSet, HashMap};
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::notification::lifecycle::{self, Report, Reported};
 use crate::notification::record::{Change, NotificationId, Record};
@@ -26,14 +26,25 @@ const ORPHAN_KEPT: TimeDelta = TimeDelta::days(1);
 const ORPHAN_REST_MIN: TimeDelta = TimeDelta::seconds(1);
 const ORPHAN_REST_MAX: TimeDelta = TimeDelta::hours(1);
 
-type Target = Option<(TenantId, NotificationId)>;
+pub(super) type Target = Option<(TenantId, NotificationId)>;
 
-/// Applies the events; returns what producers are told, once it is committed.
-pub(super) async fn apply(
+/// The events of a batch, each with the notification it speaks of.
+pub(super) struct Gathered {
+    /// What was received, then the orphans.
+    pub(super) events: Vec<StatusEvent>,
+    pub(super) targets: Vec<Target>,
+    /// How many were received.
+    received: usize,
+    /// The orphans: their ids, and when they were received.
+    kept: Vec<(uuid::Uuid, DateTime<Utc>)>,
+}
+
+/// Adds the orphans that are due, and finds the notifications; locks no account.
+pub(super) async fn gather(
     tx: &mut sqlx::PgConnection,
     events: Vec<StatusEvent>,
     hasher: &PhoneHasher,
-) -> Result<Vec<String>, sqlx::Error> {
+) -> Result<Gathered, sqlx::Error> {
     let orphans = resolution::claim_orphans(tx, ORPHANS_MAX).await?;
     let received = events.len();
     let unreadable: Vec<_> = orphans.iter().filter(|orphan| orphan.event.is_none()).map(|orphan| orphan.id).collect();
@@ -44,15 +55,20 @@ pub(super) async fn apply(
         .unzip();
     let events: Vec<StatusEvent> = events.into_iter().chain(orphaned).collect();
     let targets = find_targets(tx, &events, hasher).await?;
-    store::lock_accounts(tx, targets.iter().flatten().map(|(tenant, _)| *tenant)).await?;
+    Ok(Gathered { events, targets, received, kept })
+}
+
+/// Applies the events, the accounts of whose tenants are locked; returns what producers are told, once it is committed.
+pub(super) async fn apply(tx: &mut sqlx::PgConnection, gathered: &Gathered) -> Result<Vec<String>, sqlx::Error> {
+    let Gathered { events, targets, received, kept } = gathered;
     let records = store::list_by_id(tx, targets.iter().flatten().copied()).await?;
-    let decided = decide(&events, &targets, records);
+    let decided = decide(events, targets, records);
     let now = Utc::now();
     resolution::note_evidence(tx, &decided.proofs, now).await?;
     tell_duplicates(tx, &decided.duplicates).await?;
-    let (early, tried) = targets.split_at(received);
-    keep_early(tx, &events, early).await?;
-    keep_trying(tx, &kept, tried).await?;
+    let (early, tried) = targets.split_at(*received);
+    keep_early(tx, events, early).await?;
+    keep_trying(tx, kept, tried).await?;
     let codes = store::list_codes(tx, decided.changes.iter().map(|change| change.record.tenant_id)).await?;
     let codes = codes.iter().map(|(tenant, code)| (*tenant, code.as_str())).collect();
     let spans = open_spans(tx, &decided.changes).await?;
@@ -126,7 +142,7 @@ async fn keep_early(
 /// Removes orphans that found their notification or are too old, and has the others tried again.
 async fn keep_trying(
     tx: &mut sqlx::PgConnection,
-    kept: &[(uuid::Uuid, chrono::DateTime<Utc>)],
+    kept: &[(uuid::Uuid, DateTime<Utc>)],
     targets: &[Target],
 ) -> Result<(), sqlx::Error> {
     let now = Utc::now();

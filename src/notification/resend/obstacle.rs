@@ -20,6 +20,8 @@ pub struct Candidate {
     pub(crate) recipient: Option<E164>,
     pub(crate) expires_at: Option<DateTime<Utc>>,
     pub(crate) erased: bool,
+    /// The patient wants no such messages.
+    pub(crate) opted_out: bool,
 }
 
 /// Why a notification is not sent again.
@@ -41,6 +43,8 @@ pub enum Obstacle {
     TenantInactive,
     /// The WhatsApp_Notification switch is off, as a whole or for this kind.
     EventDisabled,
+    /// The patient opted out.
+    OptedOut,
     /// No price is in force.
     NoPrice,
     /// What is stored is no longer the job that was produced.
@@ -59,6 +63,7 @@ impl Obstacle {
             Obstacle::NotConfigured => "not_configured",
             Obstacle::TenantInactive => "tenant_inactive",
             Obstacle::EventDisabled => "event_disabled",
+            Obstacle::OptedOut => "opted_out",
             Obstacle::NoPrice => "no_price",
             Obstacle::Unreadable => "unreadable",
         }
@@ -85,6 +90,7 @@ impl Obstacle {
             Obstacle::EventDisabled => {
                 "the tenant's WhatsApp_Notification switch is off, as a whole or for this kind: see `kmsnotif tenant set` first"
             }
+            Obstacle::OptedOut => "the patient opted out: see `kmsnotif opt-out list`",
             Obstacle::NoPrice => "no price is in force for it: set one with `kmsnotif price set` first",
             Obstacle::Unreadable => {
                 "what is stored of it is no valid job any more: let eHospital send it under another id"
@@ -106,6 +112,9 @@ impl Candidate {
         }
         if self.recipient.is_none() {
             return Some(Obstacle::InvalidRecipient);
+        }
+        if self.opted_out {
+            return Some(Obstacle::OptedOut);
         }
         if self.expires_at.is_some_and(|expires_at| expires_at <= now) {
             return Some(Obstacle::Expired);

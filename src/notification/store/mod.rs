@@ -24,10 +24,11 @@ use uuid::Uuid;
 use super::admit::Request;
 use super::record::Record;
 use crate::credit::price::{self, PriceKey};
+use crate::opt_out::PhoneHash;
 use crate::tenant::{self, E164, Tenant, TenantId};
 use crate::whatsapp::SendError;
 
-pub(crate) use read::{list_by_id, list_by_key, list_traceparents};
+pub(crate) use read::{list_by_id, list_by_key, list_recipients, list_traceparents};
 pub use reconcile::{list_drifting, reconcile};
 pub(crate) use stranded::{Stranded, list_overdue, list_stranded, mark_crashed_due};
 pub use view::{AttemptView, Filter, NotificationView, find, find_id, list};
@@ -58,6 +59,8 @@ pub(crate) struct Locked {
     /// The tenant's revision.
     pub(crate) revision: i64,
     pub(crate) price_revision: i64,
+    /// A patient of the tenant opted out, now or once.
+    pub(crate) has_opt_outs: bool,
 }
 
 /// Locks the accounts of these tenants, in the order of their ids.
@@ -68,7 +71,7 @@ pub(crate) async fn lock_accounts(
     let tenants: HashSet<TenantId> = tenants.collect();
     let tenants: Vec<TenantId> = tenants.into_iter().collect();
     let rows = sqlx::query(
-        "select a.tenant_id, a.available, t.revision, (select revision from price_revision) as price_revision \
+        "select a.tenant_id, a.available, a.has_opt_outs, t.revision, (select revision from price_revision) as price_revision \
          from account a join tenant t using (tenant_id) \
          where a.tenant_id = any($1) order by a.tenant_id for no key update of a",
     )
@@ -83,6 +86,7 @@ pub(crate) async fn lock_accounts(
                     available: row.try_get("available")?,
                     revision: row.try_get("revision")?,
                     price_revision: row.try_get("price_revision")?,
+                    has_opt_outs: row.try_get("has_opt_outs")?,
                 },
             ))
         })
@@ -128,6 +132,8 @@ pub(crate) struct Existing {
     pub(crate) record: Option<Record>,
     /// As it was admitted; none once erased, or where it was no phone number.
     pub(crate) recipient: Option<E164>,
+    /// Of the same number, and never erased.
+    pub(crate) recipient_hash: Option<PhoneHash>,
     /// As it was admitted.
     pub(crate) language: Option<kmsnotif_jobs::Language>,
 }
