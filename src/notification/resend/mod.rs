@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::event::{self, Committed};
 use super::record::Change;
-use super::status::Status;
+use super::status::{Reason, Status};
 use super::store::resend::{Carried, find_candidate, list_candidates, list_carried};
 use super::{lifecycle, priority, store};
 use crate::audit::{self, Act, Action};
@@ -235,7 +235,7 @@ impl Resender {
                 continue;
             };
             let (status, reason, attempt) = (record.status, record.reason.clone(), record.attempt);
-            let token = new_token(now, bulk);
+            let token = new_token(now, bulk, reason.as_deref() == Some(Reason::InsufficientCredit.as_str()));
             let resent = (by_id.get(&job.id) == Some(&status)).then_some(record);
             let Some(change) = resent.and_then(|record| lifecycle::resent(record, token.clone(), now)) else {
                 count(Obstacle::UnderWay, 1);
@@ -287,8 +287,19 @@ fn kind_of_same_job(tenant: &Tenant, carried: &Carried) -> Option<Kind> {
 }
 
 /// A token that no entry of a stream has; it begins with the millisecond, as theirs do.
-fn new_token(now: DateTime<Utc>, bulk: bool) -> String {
-    format!("{}-{}{:016x}", now.timestamp_millis(), if bulk { 'b' } else { 'r' }, rand::random::<u64>())
+///
+/// It says what the row forgets when it waits again: that it is of a bulk, and that it went without credit before.
+fn new_token(now: DateTime<Utc>, bulk: bool, lacked_credit: bool) -> String {
+    let (way, end) = (if bulk { 'b' } else { 'r' }, if lacked_credit { LACKED_CREDIT } else { "" });
+    format!("{}-{way}{:016x}{end}", now.timestamp_millis(), rand::random::<u64>())
+}
+
+/// The end of the token of a resend of what was refused for lack of credit.
+const LACKED_CREDIT: &str = "-credit";
+
+/// Whether a token is of a resend of what was refused for lack of credit.
+pub(crate) fn lacked_credit(token: &str) -> bool {
+    token.ends_with(LACKED_CREDIT)
 }
 
 /// Whether a token is of a resend in bulk, whose lane comes last.

@@ -70,11 +70,12 @@ async fn what_would_be_refused_again_is_not_resent(pool: PgPool) {
 
 #[test]
 fn a_token_says_whether_it_comes_last_and_is_no_entry_of_a_stream() {
-    let (single, bulk) = (new_token(Utc::now(), false), new_token(Utc::now(), true));
+    let (single, bulk) = (new_token(Utc::now(), false, false), new_token(Utc::now(), true, true));
     assert!(is_bulk(&bulk) && !is_bulk(&single) && !is_bulk("1795503600000-0"));
+    assert!(lacked_credit(&bulk) && !lacked_credit(&single) && !lacked_credit("1795503600000-0"));
     for token in [single, bulk] {
         let (milliseconds, rest) = token.split_once('-').unwrap();
         assert!(milliseconds.parse::<i64>().is_ok() && rest.parse::<u64>().is_err(), "{token}");
     }
-    assert_ne!(new_token(Utc::now(), true), new_token(Utc::now(), true));
+    assert_ne!(new_token(Utc::now(), true, false), new_token(Utc::now(), true, false));
 }
