@@ -90,8 +90,13 @@ async fn record_appointment(ctx: &Ctx, job: &Job) -> Outcome {
         Ok(None) => return reject_job(ctx, job, unknown_tenant(&job.tenant)).await,
         Err(outcome) => return outcome,
     };
-    match crate::reminder::store::record_appointment(&ctx.pool, known.tenant.id, job).await {
-        Ok(_) => Outcome::Done,
+    let recipient = match phone::parse(&job.to, known.tenant.country) {
+        Ok(recipient) => recipient,
+        Err(error) => return reject_job(ctx, job, format!("to: {error}")).await,
+    };
+    match super::store::appointment::record(&ctx.pool, &known.tenant, job, &recipient).await {
+        Ok(true) => Outcome::Done,
+        Ok(false) => reject_job(ctx, job, admit::used_before(&job.id)).await,
         Err(error) => {
             tracing::warn!(%error, "the appointment could not be recorded; the job waits");
             Outcome::Delay { until: Utc::now() + DATABASE_AWAY }

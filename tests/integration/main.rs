@@ -8,6 +8,7 @@
 mod harness;
 
 mod alert; // a tenant hears that its credit ran out
+mod appointment;
 mod audit; // what was delivered and charged is proven
 mod bad_input; // what can never be processed harms only itself
 mod crash; // kill -9 of a worker at each step
