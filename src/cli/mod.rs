@@ -36,6 +36,7 @@ mod tenant;
 #[cfg(test)]
 mod tests;
 mod value;
+mod view;
 mod web;
 
 pub use confirm::confirm;

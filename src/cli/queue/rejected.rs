@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::super::output::{Column, Show, number, text};
-use super::super::{Global, Output, actor, confirm, database, value};
+use super::super::{Global, Output, actor, confirm, database, value, view};
 use crate::audit::{self, Act, Action};
 use crate::queue::{Queue, Rejected};
 use crate::secret::mask_phone;
@@ -182,7 +182,7 @@ impl Show for Matching {
 pub(super) async fn run(command: Command, global: Global, queue: &Queue) -> anyhow::Result<()> {
     let mut output = Output::new(global.json);
     match command {
-        Command::List(args) => list(&args, &mut output, queue).await?,
+        Command::List(args) => list(&args, global, &mut output, queue).await?,
         Command::Requeue(Requeue { which }) if which.dry_run => {
             output.one(&Matching { matching: Selected::start(queue, &which).await?.count().await? })?;
         }
@@ -239,15 +239,26 @@ async fn record(action: Action, which: &Which, matching: usize) -> anyhow::Resul
     Ok(audit::record(&mut connection, &act).await?)
 }
 
-async fn list<W: std::io::Write>(args: &List, output: &mut Output<W>, queue: &Queue) -> anyhow::Result<()> {
+async fn list<W: std::io::Write>(
+    args: &List,
+    global: Global,
+    output: &mut Output<W>,
+    queue: &Queue,
+) -> anyhow::Result<()> {
     let mut left = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let mut after: Option<String> = None;
+    let (mut after, mut viewed): (Option<String>, bool) = (None, false);
     while left > 0 {
         let page = queue.list_rejected(after.as_deref()).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.entry_id.clone());
         let matching = page.iter().filter(|job| contains(&job.error, args.error.as_deref()));
         for rejected in matching.take(left) {
+            // The table masks people; the JSON has the jobs as they came.
+            if global.json && !std::mem::replace(&mut viewed, true) {
+                let flags = [("error", args.error.as_deref().map(mask)), ("limit", args.limit.map(|n| n.to_string()))];
+                let pool = database::connect_to_write("queue").await?;
+                view::record(&pool, None, view::subject("queue rejected list", &flags)).await?;
+            }
             left -= 1;
             output.row(&Row::of(rejected))?;
         }
