@@ -24,6 +24,9 @@ use crate::whatsapp::{self, Class, Opaque, Outgoing, Scope, SendError, Sender};
 
 /// A tenant nobody knows yet may be added any moment; its jobs are rejected, and can be requeued.
 const DATABASE_AWAY: TimeDelta = TimeDelta::seconds(2);
+/// What is rejected was no job at all; what the entry had instead is kept.
+const NO_JOB: &str =
+    "the entry has no field job: write it as XADD {kmsnotif}:jobs * job '<JSON>', with job in small letters";
 /// How long a blocked sender rests between two probes.
 const SENDER_PROBE: TimeDelta = TimeDelta::seconds(60);
 /// How long a throttled sender rests when Meta names no time.
@@ -48,7 +51,8 @@ pub struct Ctx {
 
 /// Sends one notification. Safe to run again at any step.
 pub async fn process(delivery: Delivery, ctx: Arc<Ctx>) -> Outcome {
-    let job = match parse(&delivery) {
+    let Some(payload) = delivery.payload() else { return Outcome::Reject { error: NO_JOB.to_owned() } };
+    let job = match kmsnotif_jobs::parse(payload) {
         Ok(job) => Arc::new(job),
         Err(rejection) => return reject(&ctx, rejection).await,
     };
@@ -106,10 +110,6 @@ async fn record_appointment(ctx: &Ctx, job: &Job) -> Outcome {
 
 fn unknown_tenant(code: &str) -> String {
     format!("tenant {code:?} is unknown: add it with `kmsnotif tenant add`, then requeue")
-}
-
-fn parse(delivery: &Delivery) -> Result<Job, Rejection> {
-    kmsnotif_jobs::parse(delivery.payload().unwrap_or_default())
 }
 
 async fn reject(ctx: &Ctx, rejection: Rejection) -> Outcome {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use redis::{Client, RedisError, RedisResult, Script, Value};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
-use super::entry::{Entry, Source};
+use super::entry::{Entry, Source, fields_of};
 use super::hand::{Delivery, Hand, Verdict};
 use super::key::{GROUP, Keys};
 use super::link::Link;
@@ -143,7 +143,10 @@ impl Pool {
 
     /// The lane of an entry of the intake.
     pub(crate) fn lane_of(&self, payload: Option<&[u8]>) -> Lane {
-        payload.map_or_else(Lane::unrouted, |payload| (self.router)(payload)).sane()
+        payload
+            .filter(|payload| fields_of(payload).is_none())
+            .map_or_else(Lane::unrouted, |payload| (self.router)(payload))
+            .sane()
     }
 
     pub(crate) fn stream(&self, source: Source) -> &str {
