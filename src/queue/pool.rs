@@ -17,6 +17,8 @@ use super::{DELIVERIES_MAX, Options, Router};
 
 /// An answer of an ordinary command is awaited this long: longer than any stall that heals by itself.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a worker that stops looks whether it is cut off.
+const CUT_OFF_POLL: Duration = Duration::from_millis(20);
 /// Entries of a lost answer looked for at once.
 const LOST_MAX: usize = 1_000;
 /// How long a read of the intake blocks; also how soon it notices a shutdown.
@@ -84,6 +86,15 @@ impl Pool {
         let mut stopping = self.stopping.subscribe();
         // The sender lives in self, so waiting cannot fail.
         let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+
+    /// Completes when Redis cannot be reached and no job is in hand: there is nothing to finish, and nobody to tell.
+    ///
+    /// Entries that were read and never started are taken over like those of a worker that died.
+    pub(crate) async fn cut_off(&self) {
+        while self.in_hand() > 0 || !(self.intake.is_down() && self.commands.is_down()) {
+            tokio::time::sleep(CUT_OFF_POLL).await;
+        }
     }
 
     /// Jobs in hand now.
