@@ -36,7 +36,8 @@ use crate::worker::open_redis;
     kmsnotif notification resend --tenant rs-harapan --status not_sent --reason insufficient_credit --since 2026-11-24 --yes\n\n\
     Each is admitted anew: switches, price, credit and expiry of that moment decide. What is expired, erased or would \
     be refused again is skipped and counted. Many are sent behind everything else the tenant sends; interrupted, the \
-    same command goes on with the rest. What failed or is unknown may have reached the patient: it asks before.")]
+    same command goes on with the rest. Messages that tell the tenant of a purchase go only with --kind \
+    credit_purchase_status, and only of a purchase's newest status. What failed or is unknown may have reached the patient: it asks before.")]
 pub struct Resend {
     /// The tenant's code.
     #[arg(long)]

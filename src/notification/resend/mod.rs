@@ -146,7 +146,7 @@ impl Resender {
             after = last.id;
             for candidate in &page {
                 plan.matching += 1;
-                match self.judge(tenant, candidate, &prices) {
+                match self.judge_of_many(tenant, which, candidate, &prices) {
                     Ok(price) => {
                         plan.resendable += 1;
                         plan.cost += price;
@@ -175,7 +175,7 @@ impl Resender {
             after = last.id;
             let mut ids = Vec::with_capacity(page.len());
             for candidate in &page {
-                match self.judge(tenant, candidate, &prices) {
+                match self.judge_of_many(tenant, which, candidate, &prices) {
                     Ok(_) => ids.push((candidate.id, candidate.status)),
                     Err(obstacle) => *done.skipped.entry(obstacle).or_default() += 1,
                 }
@@ -186,6 +186,20 @@ impl Resender {
                 return Ok(done);
             }
         }
+    }
+
+    /// As [`judge`](Self::judge), for one of many: nobody means a purchase's messages when patients' are to be sent.
+    fn judge_of_many(
+        &self,
+        tenant: &Tenant,
+        which: &Which,
+        candidate: &Candidate,
+        prices: &PriceBook,
+    ) -> Result<Decimal, Obstacle> {
+        if candidate.kind == Kind::CreditPurchaseStatus && which.kind.is_none() {
+            return Err(Obstacle::PurchaseStatus);
+        }
+        self.judge(tenant, candidate, prices)
     }
 
     /// The price of sending it again today, or what stands in the way. Admission will look at all of it again.

@@ -20,6 +20,8 @@ pub struct Candidate {
     pub(crate) recipient: Option<E164>,
     pub(crate) expires_at: Option<DateTime<Utc>>,
     pub(crate) erased: bool,
+    /// It tells of a status that its purchase has no longer.
+    pub(crate) superseded: bool,
 }
 
 /// Why a notification is not sent again.
@@ -41,6 +43,10 @@ pub enum Obstacle {
     TenantInactive,
     /// The WhatsApp_Notification switch is off, as a whole or for this kind.
     EventDisabled,
+    /// It tells of a purchase that has moved on since.
+    Superseded,
+    /// It tells the tenant of a purchase, and no patient; in bulk only when that kind is asked for.
+    PurchaseStatus,
     /// No price is in force.
     NoPrice,
     /// What is stored is no longer the job that was produced.
@@ -59,6 +65,8 @@ impl Obstacle {
             Obstacle::NotConfigured => "not_configured",
             Obstacle::TenantInactive => "tenant_inactive",
             Obstacle::EventDisabled => "event_disabled",
+            Obstacle::Superseded => "superseded",
+            Obstacle::PurchaseStatus => "purchase_status",
             Obstacle::NoPrice => "no_price",
             Obstacle::Unreadable => "unreadable",
         }
@@ -85,6 +93,8 @@ impl Obstacle {
             Obstacle::EventDisabled => {
                 "the tenant's WhatsApp_Notification switch is off, as a whole or for this kind: see `kmsnotif tenant set` first"
             }
+            Obstacle::Superseded => "its purchase has moved on since: a message of its newest status tells more",
+            Obstacle::PurchaseStatus => "it tells the tenant of a purchase: name it with --kind credit_purchase_status",
             Obstacle::NoPrice => "no price is in force for it: set one with `kmsnotif price set` first",
             Obstacle::Unreadable => {
                 "what is stored of it is no valid job any more: let eHospital send it under another id"
@@ -103,6 +113,9 @@ impl Candidate {
         }
         if self.erased {
             return Some(Obstacle::Erased);
+        }
+        if self.superseded {
+            return Some(Obstacle::Superseded);
         }
         if self.recipient.is_none() {
             return Some(Obstacle::InvalidRecipient);

@@ -17,6 +17,7 @@ fn candidate() -> Candidate {
         recipient: E164::from_stored("+6281234567890"),
         expires_at: None,
         erased: false,
+        superseded: false,
     }
 }
 
@@ -51,6 +52,8 @@ async fn what_would_be_refused_again_is_not_resent(pool: PgPool) {
     }
     let erased = Candidate { erased: true, recipient: None, ..candidate() };
     assert_eq!(erased.obstacle(&tenant, now), Some(Obstacle::Erased));
+    let superseded = Candidate { superseded: true, ..candidate() };
+    assert_eq!(superseded.obstacle(&tenant, now), Some(Obstacle::Superseded));
     let nobody = Candidate { recipient: None, ..candidate() };
     assert_eq!(nobody.obstacle(&tenant, now), Some(Obstacle::InvalidRecipient));
     let expired = Candidate { expires_at: Some(now), ..candidate() };
