@@ -10,9 +10,10 @@ use super::database;
 use super::process::terminated;
 use crate::config::{RedisConfig, WebConfig, environment};
 use crate::queue::Queue;
+use crate::secret::SecretKeys;
 use crate::telemetry::metric;
 use crate::web;
-use crate::worker::open_redis;
+use crate::worker::open_redis_to_serve;
 
 /// Answers over HTTP on $PORT: health, metrics, webhooks. Run as many as you like, behind a proxy with TLS.
 #[derive(Debug, clap::Args)]
@@ -27,13 +28,15 @@ pub struct Args {
 
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let config = WebConfig::from_env(&environment)?;
+    // What the console and the API show is sealed by them; a process without them would start and fail later.
+    SecretKeys::from_env(&environment)?;
     let redis = RedisConfig::from_env(&environment)?;
-    let queue = Arc::new(Queue::new(open_redis(&redis)?, &redis.namespace));
     let metrics = metric::install_metrics().context("cannot collect metrics")?;
     // Before anything else takes time: a taken port is told at once.
     let listener = TcpListener::bind((args.bind, config.port)).await.with_context(|| {
         format!("cannot listen on {}:{}: end what listens there, or set PORT to another one", args.bind, config.port)
     })?;
+    let queue = Arc::new(Queue::new(open_redis_to_serve(&redis).await?, &redis.namespace));
     let pool = database::connect_to_write("web").await?;
     let parts = web::Parts { pool, queue, config, metrics, schema_version: database::schema_version() };
     Ok(web::run(parts, listener, terminated()).await?)

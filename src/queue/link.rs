@@ -115,7 +115,7 @@ impl Backoff {
     pub(crate) async fn wait(&mut self, what: &'static str, error: &RedisError) {
         self.failures = self.failures.saturating_add(1);
         if self.failures.is_power_of_two() {
-            tracing::warn!(what, failures = self.failures, %error, "redis failed; trying again");
+            tracing::warn!(what, failures = self.failures, %error, "redis failed; trying again, see REDIS_URL if it goes on");
         }
         let ceiling = BACKOFF_MAX.min(BACKOFF_MIN * 2_u32.saturating_pow(self.failures.min(10)));
         tokio::time::sleep(ceiling.mul_f64(rand::random_range(0.5..1.0))).await;

@@ -33,7 +33,7 @@ pub use hand::{Delivery, Outcome};
 pub use key::Keys;
 pub use pool::Pool;
 pub use record::Lane;
-pub use server::Server;
+pub use server::{Server, is_log_in_refused, log_in};
 pub use stats::{Queue, QueueError, Rejected, Restored, Stats, WorkerInfo};
 
 /// Says in which lane a payload waits.

@@ -8,7 +8,7 @@
 mod harness;
 
 mod alert; // a tenant hears that its credit ran out
-mod appointment;
+mod appointment; // jobs that send nothing keep the rules too
 mod audit; // what was delivered and charged is proven
 mod bad_input; // what can never be processed harms only itself
 mod crash; // kill -9 of a worker at each step
@@ -25,5 +25,6 @@ mod reconcile; // what Meta bills against what was charged
 mod refusal; // not_sent, and why
 mod resend; // what was not sent goes out once more, and once
 mod rotate; // secrets move to a new key beside everything else
+mod start; // settings that stop a process at its start
 mod tidy; // the rules of the house
 mod unknown; // outcomes that nobody told us
