@@ -179,6 +179,11 @@ impl Command {
     }
 }
 
+/// Flags that do not fit together, or one that only another can judge: wrong usage, as clap would have it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct WrongUsage(String);
+
 /// Who types, as ledger and prices record it: the name at the operating system.
 fn actor() -> String {
     let user = environment("USER").or_else(|| environment("LOGNAME")).filter(|name| !name.is_empty());
@@ -203,7 +208,7 @@ pub fn main() -> ExitCode {
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             tell(&format!("error: {}", database::explain(&error)));
-            ExitCode::FAILURE
+            if error.is::<WrongUsage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

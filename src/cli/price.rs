@@ -47,7 +47,7 @@ pub struct Set {
     #[arg(long)]
     category: Category,
     /// The price of one notification; 0 is allowed.
-    #[arg(long, allow_hyphen_values = true, value_parser = value::decimal)]
+    #[arg(long, allow_hyphen_values = true, value_parser = value::price)]
     price: Decimal,
     /// In force from midnight of this date, in the zone of each tenant.
     #[arg(long)]

@@ -43,13 +43,13 @@ pub struct Create {
     #[arg(long)]
     tenant: String,
     /// How much, in the tenant's currency, with at most its decimals.
-    #[arg(long, allow_hyphen_values = true, value_parser = value::decimal)]
+    #[arg(long, allow_hyphen_values = true, value_parser = value::positive)]
     amount: Decimal,
     /// The currency that is meant; refused unless it is the tenant's [default: the tenant's].
     #[arg(long, value_parser = currency::parse)]
     currency: Option<Currency>,
     /// Who is told of payment and grant.
-    #[arg(long)]
+    #[arg(long, value_parser = value::email)]
     email: String,
 }
 

@@ -78,9 +78,36 @@ fn commands_that_scripts_depend_on_are_read() {
 }
 
 #[test]
+fn a_wrong_value_is_told_with_its_remedy() {
+    for (line, remedy) in [
+        ("worker --concurrency 0", "give a number from 1 to 100000"),
+        ("tenant set --tenant a --retention-days 0", "retention is 1 to 36500 days"),
+        ("tenant set --tenant a --alert-email nobody", "write it as name@domain.example"),
+    ] {
+        let read = Cli::try_parse_from(std::iter::once("kmsnotif").chain(line.split(' ')));
+        let said = read.unwrap_err().to_string();
+        assert!(said.contains(remedy), "{said}");
+    }
+}
+
+#[test]
 fn wrong_values_are_wrong_usage() {
     for line in [
         "tenant set --tenant a --kind nothing=off",
+        "tenant set --tenant a",
+        "tenant set --tenant a --alert-email nobody",
+        "tenant set --tenant a --retention-days 0",
+        "tenant set --tenant a --retention-days -1",
+        "tenant set --tenant a --low-balance-threshold -5",
+        "tenant add --code BAD --name RS --country ID --currency IDR --time-zone Asia/Jakarta",
+        "tenant whatsapp set --tenant a --sender +62215550101 --phone-number-id 1001 --waba-id 2001 --country ID --currency IDR --rate 0",
+        "tenant whatsapp set --tenant a --sender +62215550101 --phone-number-id a/b --waba-id 2001 --country ID --currency IDR",
+        "price set --country ID --currency IDR --category utility --price -1 --effective 2026-01-01",
+        "purchase create --tenant a --amount 5 --email nobody",
+        "purchase create --tenant a --amount 0 --email a@b.example",
+        "purchase create --tenant a --amount=-5 --email a@b.example",
+        "worker --concurrency 0",
+        "worker --concurrency -1",
         "price set --country ZZ --currency IDR --category utility --price 1 --effective 2026-01-01",
         "price set --country ID --currency IDR --category utility --price 1e3 --effective 2026-01-01",
         "price quote --tenant a --kind registration_confirmed --category utility",
