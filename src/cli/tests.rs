@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory as _, Parser as _};
 
-use super::Cli;
+use super::{Cli, actor, find_name};
 
 #[test]
 fn the_tree_of_commands_is_sound() {
@@ -75,6 +75,16 @@ fn commands_that_scripts_depend_on_are_read() {
         let read = Cli::try_parse_from(std::iter::once("kmsnotif").chain(line.split(' ')));
         assert!(read.is_ok(), "{line}: {}", read.unwrap_err());
     }
+}
+
+#[test]
+fn who_types_is_the_user_of_the_process() {
+    let users = "root:x:0:0:root:/root:/bin/bash\nani:x:1000:1000::/home/ani:/bin/sh\n:x:7:7::/:\nbroken\n";
+    assert_eq!((find_name(users, 0), find_name(users, 1_000)), (Some("root"), Some("ani")));
+    assert_eq!((find_name(users, 7), find_name(users, 10), find_name("", 0)), (None, None, None));
+    let uid = rustix::process::getuid().as_raw();
+    let name = find_name(&std::fs::read_to_string("/etc/passwd").unwrap(), uid).map(str::to_owned);
+    assert_eq!(actor(), format!("cli:{}", name.unwrap_or_else(|| format!("uid-{uid}"))));
 }
 
 #[test]
