@@ -179,10 +179,13 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
             output.one(&PurchaseAnswer::from(purchase))?;
         }
         Command::Cancel(Cancel { purchase_id: id }) => {
-            let Purchase { tenant, amount, currency, .. } =
+            let Purchase { tenant, amount, currency, status, .. } =
                 store::find(pool, id).await?.ok_or(PurchaseError::NotFound(id))?;
-            let (amount, currency) = (amount::format(amount), currency.code());
-            confirm(global, &format!("Cancel the purchase of {amount} {currency} by {tenant}?"))?;
+            // Whatever else it is, there is nothing to cancel, and so nothing to ask.
+            if status == PurchaseStatus::Pending {
+                let (amount, currency) = (amount::format(amount), currency.code());
+                confirm(global, &format!("Cancel the purchase of {amount} {currency} by {tenant}?"))?;
+            }
             output.one(&PurchaseAnswer::from(store::cancel(pool, id, &actor()).await?))?;
         }
         Command::Payments(args) => payment::list(args, pool, &mut output).await?,

@@ -12,7 +12,7 @@ use rust_decimal::Decimal;
 use sqlx::PgPool;
 
 use super::value::{self, OrNone};
-use super::{Global, Output, WrongUsage, actor};
+use super::{Global, Output, WrongUsage, actor, tell};
 use crate::config::environment;
 use crate::secret::{Keyring, Secret, SecretKeys};
 use crate::tenant::{
@@ -269,7 +269,16 @@ async fn set_whatsapp(args: WhatsappSet, pool: &PgPool) -> anyhow::Result<crate:
         active: args.active,
         token,
     };
-    Ok(store::set_configuration(pool, &keyring, &args.tenant, &change, &actor()).await?)
+    let tenant = store::set_configuration(pool, &keyring, &args.tenant, &change, &actor()).await?;
+    let others = store::list_codes_of_sender(pool, tenant.id, &change.phone_number_id).await?;
+    if !others.is_empty() {
+        tell(&format!(
+            "warning: the phone number id {} is also that of {}: patients see one sender for both, and its pace and its blocks are not shared; give each tenant its own",
+            change.phone_number_id,
+            others.join(", ")
+        ));
+    }
+    Ok(tenant)
 }
 
 /// Reads the token from standard input; none if there is nothing.

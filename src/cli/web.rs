@@ -19,7 +19,8 @@ use crate::worker::open_redis_to_serve;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  kmsnotif web\n  PORT=8080 kmsnotif web --bind 127.0.0.1\n\n\
     /healthz says whether the process lives, /readyz whether Postgres and Redis answer it;\n\
-    /metrics is for Prometheus, /webhooks/whatsapp for Meta.")]
+    /metrics is for Prometheus, /webhooks/whatsapp for Meta,\n\
+    /webhooks/payments for the payment gateway (docs/PAYMENTS.md).")]
 pub struct Args {
     /// Listen on this address only.
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]

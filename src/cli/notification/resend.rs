@@ -72,12 +72,33 @@ fn resendable(text: &str) -> Result<Status, &'static str> {
         .ok_or("only what is not_sent, failed or unknown can be sent again")
 }
 
-fn reason(text: &str) -> Result<String, &'static str> {
-    let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    if fits {
+/// What `notification list` may have as a reason, of what was not sent and of what failed.
+const REASONS: [&str; 18] = [
+    "insufficient_credit",
+    "tenant_inactive",
+    "event_disabled",
+    "not_configured",
+    "no_price",
+    "invalid_recipient",
+    "opted_out",
+    "expired",
+    "superseded",
+    "cancelled",
+    "template_unavailable",
+    "render_error",
+    "rejected",
+    "undeliverable",
+    "attempts_exhausted",
+    "dropped",
+    "outcome_unknown",
+    "unresolved",
+];
+
+fn reason(text: &str) -> Result<String, String> {
+    if REASONS.contains(&text) {
         Ok(text.to_owned())
     } else {
-        Err("write a reason as `notification list` has it, as in insufficient_credit")
+        Err(format!("write a reason as `notification list` has it: {}", REASONS.join(", ")))
     }
 }
 
