@@ -114,20 +114,22 @@ async fn after_a_top_up_all_that_was_refused_is_sent_and_charged_exactly() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_credit_does_not_cover_is_refused_again_and_can_be_resent_again() {
+async fn what_the_credit_does_not_cover_is_left_as_it_is_in_the_order_of_the_jobs() {
     let app = short_of_credit(&jobs("SHORT", 10), 0, 1).await;
-    let oldest = oldest_refused(&app).await;
     top_up(&app, 300).await;
-    app.run(&refused_with(&["--yes"])).await.ok();
+    let done = app.run(&refused_with(&["--yes", "--json"])).await.ok().json();
+    assert_eq!((&done["resent"], &done["skipped"]), (&3.into(), &serde_json::json!({ "insufficient_credit": 7 })));
     app.wait_for_count(LONG, "read", 3).await;
     app.drain().await;
-    // The oldest went first.
-    assert_eq!(outcomes(&app.notification(&oldest).await), ["accepted"]);
+    // The first of those that were written.
+    for id in ["SHORT-0", "SHORT-1", "SHORT-2"] {
+        assert_eq!(outcomes(&app.notification(id).await), ["accepted"], "{id}");
+    }
     let refused = oldest_refused(&app).await;
     top_up(&app, 700).await;
     app.run(&refused_with(&["--yes"])).await.ok();
     app.wait_for_count(LONG, "read", 10).await;
-    assert_eq!(told(&app, &refused).await[..5], ["not_sent", "waiting", "not_sent", "waiting", "sending"]);
+    assert_eq!(told(&app, &refused).await[..3], ["not_sent", "waiting", "sending"], "nobody was told in vain");
     assert_eq!(app.spent().await, Decimal::from(1_000));
     assert_eq!(app.simulator.requests(), 10);
     app.finish().await;

@@ -34,8 +34,8 @@ use crate::worker::open_redis;
     kmsnotif notification resend --tenant rs-harapan --id REG-2026-000123\n  \
     kmsnotif notification resend --tenant rs-harapan --status not_sent --reason insufficient_credit --dry-run\n  \
     kmsnotif notification resend --tenant rs-harapan --status not_sent --reason insufficient_credit --since 2026-11-24 --yes\n\n\
-    Each is admitted anew: switches, price, credit and expiry of that moment decide. What is expired, erased or would \
-    be refused again is skipped and counted. Many are sent behind everything else the tenant sends; interrupted, the \
+    Each is admitted anew: switches, price, credit and expiry of that moment decide. What is expired, erased, would \
+    be refused again or is behind what the credit covers is skipped and counted, the oldest jobs first. Many are sent behind everything else the tenant sends; interrupted, the \
     same command goes on with the rest. Messages that tell the tenant of a purchase go only with --kind \
     credit_purchase_status, and only of a purchase's newest status. What failed or is unknown may have reached the patient: it asks before.")]
 pub struct Resend {
@@ -155,8 +155,7 @@ impl PlanAnswer {
             amount::format(self.available)
         );
         if self.covered < self.resendable {
-            question =
-                format!("The credit is good for {} only; the others are refused again. {question}", self.covered);
+            question = format!("The credit is good for {} only; the others stay as they are. {question}", self.covered);
         }
         if status != Status::NotSent {
             question = format!("The patients may have got them. {question}");

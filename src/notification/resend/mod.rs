@@ -158,7 +158,10 @@ impl Resender {
         }
     }
 
-    /// Has all of them sent again, the oldest first, behind everything else the tenant sends.
+    /// Has those sent again that the credit covers, in the order of their jobs, behind everything else the tenant sends.
+    ///
+    /// The others are left as they are: refusing them once more would tell everybody of it, and workers that admit
+    /// many at once would let any of them have the credit.
     ///
     /// `on_batch` hears after each transaction how far it is, and says whether to go on.
     pub async fn resend_all(
@@ -168,14 +171,22 @@ impl Resender {
         mut on_batch: impl FnMut(&Done) -> ControlFlow<()>,
     ) -> Result<Done, ResendError> {
         let prices = price::store::load(&self.pool).await?;
-        let (mut done, mut after) = (Done::default(), Uuid::nil());
+        let available = ledger::store::get_balance(&self.pool, tenant.id).await?.available;
+        let (mut done, mut after, mut cost) = (Done::default(), Uuid::nil(), Decimal::ZERO);
         loop {
-            let page = list_candidates(&self.pool, tenant.id, which, after, BATCH).await?;
+            let mut page = list_candidates(&self.pool, tenant.id, which, after, BATCH).await?;
             let Some(last) = page.last() else { return Ok(done) };
             after = last.id;
+            page.sort_by_key(Candidate::place);
             let mut ids = Vec::with_capacity(page.len());
             for candidate in &page {
-                match self.judge_of_many(tenant, which, candidate, &prices) {
+                let price = self.judge_of_many(tenant, which, candidate, &prices).and_then(|price| {
+                    cost += price;
+                    // An unknown one brings its own: what it holds is given back first.
+                    let is_covered = cost <= available || candidate.status == Status::Unknown;
+                    if is_covered { Ok(price) } else { Err(Obstacle::InsufficientCredit) }
+                });
+                match price {
                     Ok(_) => ids.push((candidate.id, candidate.status)),
                     Err(obstacle) => *done.skipped.entry(obstacle).or_default() += 1,
                 }

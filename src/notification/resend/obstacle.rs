@@ -22,6 +22,8 @@ pub struct Candidate {
     pub(crate) erased: bool,
     /// It tells of a status that its purchase has no longer.
     pub(crate) superseded: bool,
+    /// The entry that carried it last.
+    pub(crate) token: String,
 }
 
 /// Why a notification is not sent again.
@@ -49,6 +51,8 @@ pub enum Obstacle {
     PurchaseStatus,
     /// No price is in force.
     NoPrice,
+    /// The tenant's credit ends before it, the oldest first.
+    InsufficientCredit,
     /// What is stored is no longer the job that was produced.
     Unreadable,
 }
@@ -68,6 +72,7 @@ impl Obstacle {
             Obstacle::Superseded => "superseded",
             Obstacle::PurchaseStatus => "purchase_status",
             Obstacle::NoPrice => "no_price",
+            Obstacle::InsufficientCredit => "insufficient_credit",
             Obstacle::Unreadable => "unreadable",
         }
     }
@@ -96,6 +101,7 @@ impl Obstacle {
             Obstacle::Superseded => "its purchase has moved on since: a message of its newest status tells more",
             Obstacle::PurchaseStatus => "it tells the tenant of a purchase: name it with --kind credit_purchase_status",
             Obstacle::NoPrice => "no price is in force for it: set one with `kmsnotif price set` first",
+            Obstacle::InsufficientCredit => "the credit does not reach so far: top up first",
             Obstacle::Unreadable => {
                 "what is stored of it is no valid job any more: let eHospital send it under another id"
             }
@@ -104,6 +110,12 @@ impl Obstacle {
 }
 
 impl Candidate {
+    /// Where it stands among jobs: by the entry that carried it, whose id is two numbers.
+    pub(crate) fn place(&self) -> (u64, u64) {
+        let (milliseconds, number) = self.token.split_once('-').unwrap_or((&self.token, ""));
+        (milliseconds.parse().unwrap_or(0), number.parse().unwrap_or(0))
+    }
+
     /// What stands in the way of sending it again, apart from its price.
     pub(crate) fn obstacle(&self, tenant: &Tenant, now: DateTime<Utc>) -> Option<Obstacle> {
         match self.status {

@@ -18,6 +18,7 @@ fn candidate() -> Candidate {
         expires_at: None,
         erased: false,
         superseded: false,
+        token: "1795503600000-7".to_owned(),
     }
 }
 
@@ -69,6 +70,13 @@ async fn what_would_be_refused_again_is_not_resent(pool: PgPool) {
     assert_eq!(candidate().obstacle(&inactive, now), Some(Obstacle::TenantInactive));
     let unconfigured = Tenant { configuration: None, ..tenant };
     assert_eq!(candidate().obstacle(&unconfigured, now), Some(Obstacle::NotConfigured));
+}
+
+#[test]
+fn candidates_stand_in_the_order_of_their_jobs() {
+    let of = |token: &str| Candidate { token: token.to_owned(), ..candidate() }.place();
+    assert!(of("1795503600000-9") < of("1795503600000-10") && of("999-0") < of("1000-0"));
+    assert_eq!(of(&new_token(Utc::now(), true, true)).1, 0);
 }
 
 #[test]
