@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::config::{RedisConfig, WhatsAppConfig, WorkerConfig};
 use crate::notification::{Ctx, Limits, Parts, Pipeline, process};
-use crate::queue::{self, Delivery, Options, Outcome, QueueBackend, unique_worker_name};
+use crate::queue::{self, Delivery, Options, Outcome, QueueBackend, hostname, unique_worker_name};
 use crate::secret::Keyring;
 use crate::whatsapp;
 
@@ -112,9 +112,4 @@ pub async fn open_redis_to_serve(config: &RedisConfig) -> anyhow::Result<Client>
         Err(error) => tracing::warn!(%error, "Redis does not answer at the address of REDIS_URL; trying again"),
     }
     Ok(client)
-}
-
-fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_| "worker".to_owned(), |name| name.trim().to_owned())
 }

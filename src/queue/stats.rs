@@ -203,46 +203,6 @@ impl Queue {
         Ok(self.link.try_call(async |mut connection| pipeline.query_async(&mut connection).await).await?)
     }
 
-    /// Blocks a group until then: its jobs wait in their lanes. Unblocked by [`unblock`](Self::unblock) or by time.
-    pub async fn block(&self, group: &str, until: DateTime<Utc>) -> Result<(), QueueError> {
-        let pace = self.keys.pace(group);
-        Ok(self
-            .link
-            .try_call(async |mut connection| {
-                redis::cmd("HSET")
-                    .arg(&pace)
-                    .arg("blocked")
-                    .arg(until.timestamp_micros())
-                    .query_async(&mut connection)
-                    .await
-            })
-            .await?)
-    }
-
-    /// Lets a group go on at once.
-    pub async fn unblock(&self, group: &str) -> Result<(), QueueError> {
-        let pace = self.keys.pace(group);
-        Ok(self
-            .link
-            .try_call(async |mut connection| {
-                redis::pipe()
-                    .atomic()
-                    .cmd("HDEL")
-                    .arg(&pace)
-                    .arg("blocked")
-                    .ignore()
-                    .cmd("ZADD")
-                    .arg(&self.keys.ready)
-                    .arg("XX")
-                    .arg(0)
-                    .arg(group)
-                    .ignore()
-                    .query_async(&mut connection)
-                    .await
-            })
-            .await?)
-    }
-
     /// A page of rejected jobs after `after` (an entry id), oldest first.
     pub async fn list_rejected(&self, after: Option<&str>) -> Result<Vec<Rejected>, QueueError> {
         let start = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
