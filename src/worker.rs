@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::config::{RedisConfig, WhatsAppConfig, WorkerConfig};
 use crate::notification::{Ctx, Limits, Parts, Pipeline, process};
-use crate::queue::{Delivery, Options, Outcome, QueueBackend, hostname, unique_worker_name};
+use crate::queue::{self, Delivery, Options, Outcome, QueueBackend, hostname, unique_worker_name};
 use crate::secret::Keyring;
 use crate::whatsapp;
 
@@ -40,7 +40,7 @@ pub struct Worker {
 impl Worker {
     /// Works until `stop` completes, then ends in order.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
-        let client = open_redis(&self.redis)?;
+        let client = open_redis_to_serve(&self.redis).await?;
         let mut options = whatsapp::Options::new(self.whatsapp.api_url, self.whatsapp.api_version);
         options.read_timeout = self.whatsapp.read_timeout;
         let pipeline = Pipeline::start(Parts {
@@ -99,4 +99,17 @@ async fn handle(delivery: Delivery, ctx: Data<Arc<Ctx>>) -> Outcome {
 pub fn open_redis(config: &RedisConfig) -> anyhow::Result<Client> {
     Client::open(config.url.expose())
         .map_err(|_| anyhow::anyhow!("REDIS_URL is no address of Redis: write redis://user:password@host:6379/0"))
+}
+
+/// Opens Redis for a process that is to serve: it goes on while Redis is away, but not with a password that is wrong.
+pub async fn open_redis_to_serve(config: &RedisConfig) -> anyhow::Result<Client> {
+    let client = open_redis(config)?;
+    match queue::log_in(&client).await {
+        Ok(()) => {}
+        Err(error) if queue::is_log_in_refused(&error) => anyhow::bail!(
+            "REDIS_URL has no user and password that Redis takes: write them into it, as in redis://user:password@host:6379/0"
+        ),
+        Err(error) => tracing::warn!(%error, "Redis does not answer at the address of REDIS_URL; trying again"),
+    }
+    Ok(client)
 }

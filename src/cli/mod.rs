@@ -39,6 +39,7 @@ mod tenant;
 #[cfg(test)]
 mod tests;
 mod value;
+mod view;
 mod web;
 
 pub use confirm::confirm;
@@ -206,10 +207,27 @@ impl Command {
     }
 }
 
-/// Who types, as ledger and prices record it: the name at the operating system.
+/// Flags that do not fit together, or one that only another can judge: wrong usage, as clap would have it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct WrongUsage(String);
+
+/// Who types, as ledger, prices and audit record it: whose process this is. $USER says what anybody wrote into it.
 fn actor() -> String {
-    let user = environment("USER").or_else(|| environment("LOGNAME")).filter(|name| !name.is_empty());
-    format!("cli:{}", user.as_deref().unwrap_or("unknown"))
+    let uid = rustix::process::getuid().as_raw();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    find_name(&users, uid).map_or_else(|| format!("cli:uid-{uid}"), |name| format!("cli:{name}"))
+}
+
+/// The name of a user in the file passwd(5); users of a directory service are not in it.
+fn find_name(users: &str, uid: u32) -> Option<&str> {
+    let uid = uid.to_string();
+    let mut names = users.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let (name, of) = (fields.next()?, fields.nth(1)?);
+        (of == uid && (1..=100).contains(&name.chars().count())).then_some(name)
+    });
+    names.next()
 }
 
 /// Writes a line to stderr; if that is closed, there is nobody left to tell.
@@ -230,7 +248,7 @@ pub fn main() -> ExitCode {
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             tell(&format!("error: {}", database::explain(&error)));
-            ExitCode::FAILURE
+            if error.is::<WrongUsage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::lifecycle::{self, Limits};
 use super::record::{Change, NotificationId, Record};
+use super::refusal;
 use super::settings::Known;
 use super::status::{Reason, Status};
 use super::store;
@@ -150,6 +151,8 @@ impl<'a> Batch<'a> {
 
     fn refuse(&mut self, request: &'a Request, mut change: Change, reason: Reason) -> Admission {
         change.status(Status::NotSent, Some(reason.as_str()));
+        change.lacks_credit =
+            reason == Reason::InsufficientCredit && refusal::is_new(request.job.kind(), &request.token);
         self.fresh.push(Fresh { change, request });
         Admission::Settled(Outcome::Done)
     }
@@ -206,7 +209,9 @@ impl<'a> Batch<'a> {
             record.attempt_started_at = None;
             record.seq -= 1;
             record.status = Status::Waiting;
-            self.changes.push(lifecycle::give_up(record, Reason::InsufficientCredit, self.now));
+            let mut change = lifecycle::give_up(record, Reason::InsufficientCredit, self.now);
+            change.lacks_credit = refusal::is_new(request.job.kind(), &request.token);
+            self.changes.push(change);
             return Admission::Settled(Outcome::Done);
         }
         let admission = send(request, change.record.notification_id, change.record.attempt);
@@ -292,13 +297,12 @@ fn is_same_content(request: &Request, existing: &store::Existing) -> bool {
 }
 
 fn duplicate(same_content: bool, id: &str) -> Admission {
-    Admission::Settled(if same_content {
-        Outcome::Done
-    } else {
-        Outcome::Reject {
-            error: format!("id {id:?} was used before for other content: give every notification an id of its own"),
-        }
-    })
+    Admission::Settled(if same_content { Outcome::Done } else { Outcome::Reject { error: used_before(id) } })
+}
+
+/// Why a job is rejected whose id is another one's.
+pub(crate) fn used_before(id: &str) -> String {
+    format!("id {id:?} was used before for other content: give every notification an id of its own")
 }
 
 fn new_record(request: &Request) -> Record {

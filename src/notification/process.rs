@@ -28,6 +28,9 @@ use crate::whatsapp::{self, Class, Opaque, Outgoing, SendError, Sender};
 
 /// A tenant nobody knows yet may be added any moment; its jobs are rejected, and can be requeued.
 const DATABASE_AWAY: TimeDelta = TimeDelta::seconds(2);
+/// What is rejected was no job at all; what the entry had instead is kept.
+const NO_JOB: &str =
+    "the entry has no field job: write it as XADD {kmsnotif}:jobs * job '<JSON>', with job in small letters";
 /// How long a blocked sender rests between two probes.
 const SENDER_PROBE: TimeDelta = TimeDelta::seconds(60);
 
@@ -51,7 +54,8 @@ pub struct Ctx {
 
 /// Sends one notification. Safe to run again at any step.
 pub async fn process(delivery: Delivery, ctx: Arc<Ctx>) -> Outcome {
-    let job = match parse(&delivery) {
+    let Some(payload) = delivery.payload() else { return Outcome::Reject { error: NO_JOB.to_owned() } };
+    let job = match kmsnotif_jobs::parse(payload) {
         Ok(job) => Arc::new(job),
         Err(rejection) => return reject(&ctx, rejection).await,
     };
@@ -104,8 +108,13 @@ async fn record_appointment(ctx: &Ctx, job: &Job) -> Outcome {
         Ok(None) => return reject_job(ctx, job, unknown_tenant(&job.tenant)).await,
         Err(outcome) => return outcome,
     };
-    match crate::reminder::store::record_appointment(&ctx.pool, known.tenant.id, job).await {
-        Ok(_) => Outcome::Done,
+    let recipient = match phone::parse(&job.to, known.tenant.country) {
+        Ok(recipient) => recipient,
+        Err(error) => return reject_job(ctx, job, format!("to: {error}")).await,
+    };
+    match super::store::appointment::record(&ctx.pool, &known.tenant, job, &recipient).await {
+        Ok(true) => Outcome::Done,
+        Ok(false) => reject_job(ctx, job, admit::used_before(&job.id)).await,
         Err(error) => {
             tracing::warn!(%error, "the appointment could not be recorded; the job waits");
             Outcome::Delay { until: Utc::now() + DATABASE_AWAY }
@@ -115,10 +124,6 @@ async fn record_appointment(ctx: &Ctx, job: &Job) -> Outcome {
 
 fn unknown_tenant(code: &str) -> String {
     format!("tenant {code:?} is unknown: add it with `kmsnotif tenant add`, then requeue")
-}
-
-fn parse(delivery: &Delivery) -> Result<Job, Rejection> {
-    kmsnotif_jobs::parse(delivery.payload().unwrap_or_default())
 }
 
 async fn reject(ctx: &Ctx, rejection: Rejection) -> Outcome {

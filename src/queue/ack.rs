@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::DELIVERIES_MAX;
-use super::entry::Source;
+use super::entry::{Source, fields_of};
 use super::hand::{Hand, Outcome, Verdict};
 use super::key::GROUP;
 use super::pool::{Pool, Verdicts};
@@ -144,7 +144,7 @@ impl Row {
         Self {
             verb: "reject",
             first: error.as_bytes()[..end].to_vec(),
-            second: hand.payload.clone().unwrap_or_default(),
+            second: hand.payload.as_deref().map(|job| fields_of(job).unwrap_or(job).to_vec()).unwrap_or_default(),
             third: now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
         }
     }

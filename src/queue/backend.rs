@@ -19,6 +19,9 @@ use super::hand::{Delivery, Hand, Outcome, Verdict};
 use super::pool::{Delivered, Pool};
 use super::{Options, Router, ack, intake, keeper, lanes};
 
+/// A worker that ends signs off within this time, or not at all.
+const FORGET_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// The queue as one apalis worker sees it.
 #[must_use = "a Backend does nothing unless a worker polls it"]
 pub struct QueueBackend {
@@ -71,8 +74,10 @@ impl QueueBackend {
         let tasks = self.tasks.take();
         Box::pin(async move {
             let Some(tasks) = tasks else { return };
-            for fetcher in tasks.fetchers {
-                let _ = fetcher.await;
+            let aborts: Vec<_> = tasks.fetchers.iter().map(JoinHandle::abort_handle).collect();
+            tokio::select! {
+                _ended = futures::future::join_all(tasks.fetchers) => {}
+                () = pool.cut_off() => aborts.iter().for_each(tokio::task::AbortHandle::abort),
             }
             delivered.close();
             while let Some(Delivery(hand)) = delivered.recv().await {
@@ -84,7 +89,11 @@ impl QueueBackend {
             }
             tasks.ack.abort();
             tasks.renewals.abort();
-            keeper::forget(&pool, &pool.options.worker).await;
+            // Others forget it by and by, should Redis not answer.
+            let forget = keeper::forget(&pool, &pool.options.worker);
+            if !pool.commands.is_down() && tokio::time::timeout(FORGET_WITHIN, forget).await.is_err() {
+                tracing::warn!("redis does not answer; this worker stays in its list for a while");
+            }
         })
     }
 }
@@ -182,5 +191,28 @@ where
             let _ = verdicts.send((hand, verdict));
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::queue::{Lane, unique_worker_name};
+
+    #[tokio::test]
+    async fn a_worker_with_nothing_in_hand_ends_without_redis() {
+        // Nothing listens there.
+        let client = Client::open("redis://127.0.0.1:1/").unwrap();
+        let options = Options {
+            namespace: "{nowhere}".to_owned(),
+            worker: unique_worker_name("test"),
+            concurrency: 8,
+            lease: Duration::from_secs(15),
+        };
+        let mut backend = QueueBackend::start(client, options, Arc::new(|_| Lane::unrouted()));
+        // It would wait for Redis for ever.
+        tokio::time::timeout(Duration::from_secs(10), backend.close()).await.expect("it ends");
     }
 }

@@ -39,7 +39,7 @@ pub use key::Keys;
 pub use pause::Pause;
 pub use pool::Pool;
 pub use record::Lane;
-pub use server::Server;
+pub use server::{Server, is_log_in_refused, log_in};
 pub use stats::{Queue, QueueError, Rejected, Restored, Stats, WorkerInfo};
 
 /// Says in which lane a payload waits.

@@ -304,6 +304,22 @@ pub async fn set_configuration(
     Ok(tenant)
 }
 
+/// Lists the codes of other tenants that send by the same phone number id.
+pub async fn list_codes_of_sender(
+    executor: impl PgExecutor<'_>,
+    id: TenantId,
+    phone_number_id: &str,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select t.code from whatsapp_configuration w join tenant t using (tenant_id) \
+         where w.phone_number_id = $2 and w.tenant_id <> $1 order by t.code",
+    )
+    .bind(id)
+    .bind(phone_number_id)
+    .fetch_all(executor)
+    .await
+}
+
 /// Marks a tenant's sender as refused by Meta; true if it was not marked before.
 ///
 /// `revision` is the one whose token was refused: a report that comes late does not block its successor. (The sealed

@@ -112,7 +112,9 @@ async fn an_entry_without_the_field_is_rejected() {
     let mut app = TestApp::start().await;
     enqueue_between(&app, "payload", &bent(|_| {})).await;
     let rejected = app.wait_for_rejected(1).await;
-    assert!(!rejected[0].error.is_empty());
+    assert!(rejected[0].error.starts_with("the entry has no field job: "), "{}", rejected[0].error);
+    let kept: serde_json::Value = serde_json::from_slice(&rejected[0].job).unwrap();
+    assert_eq!(kept["payload"].as_str().unwrap().as_bytes(), bent(|_| {}), "nothing of it is lost");
     app.finish().await;
 }
 

@@ -8,6 +8,7 @@
 mod harness;
 
 mod alert; // a tenant hears that its credit ran out
+mod appointment; // jobs that send nothing keep the rules too
 mod audit; // what was delivered and charged is proven
 mod bad_input; // what can never be processed harms only itself
 mod crash; // kill -9 of a worker at each step
@@ -29,6 +30,7 @@ mod refusal; // not_sent, and why
 mod resend; // what was not sent goes out once more, and once
 mod rotate; // secrets move to a new key beside everything else
 mod scale; // workers come and go under load
+mod start; // settings that stop a process at its start
 mod tidy; // the rules of the house
 mod trace; // what a collector is told of a job
 mod unknown; // outcomes that nobody told us

@@ -265,3 +265,22 @@ fn the_procfile_the_commands_and_the_map_say_the_same() {
     let rows = map.lines().filter(|line| line.starts_with("| `") && line.contains("| `kmsnotif ")).count();
     assert_eq!(rows, processes.len(), "docs/ARCHITECTURE.md lists another process");
 }
+
+/// Every remedy that names a chapter of OPERATIONS.md names one that is there.
+#[test]
+fn remedies_point_to_chapters_that_exist() {
+    const PAGE: &str = "docs/OPERATIONS.md#";
+    let page = fs::read_to_string(root().join("docs/OPERATIONS.md")).unwrap();
+    let anchor = |title: &str| title.to_lowercase().replace(' ', "-").replace([',', '.', '\''], "");
+    let chapters: Vec<String> =
+        page.lines().filter_map(|line| line.trim_start_matches('#').strip_prefix(' ')).map(anchor).collect();
+    let mut named = 0;
+    for file in files(&["src"]) {
+        for (_, rest) in file.text.match_indices(PAGE).map(|(at, _)| file.text.split_at(at + PAGE.len())) {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(rest.len());
+            assert!(chapters.iter().any(|chapter| *chapter == rest[..end]), "{}: #{}", file.path, &rest[..end]);
+            named += 1;
+        }
+    }
+    assert!(named >= 2);
+}

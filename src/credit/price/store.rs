@@ -15,6 +15,7 @@ use super::{AHEAD, Price, PriceBook, PriceError, PriceKey, PriceRow, today_at_th
 use crate::audit::{self, Act, Action};
 use crate::column::{parsed, read_with};
 use crate::credit::amount;
+use crate::render::Category;
 use crate::tenant::{CountryCode, Currency, currency};
 
 /// Loads all prices that are not withdrawn, with the revision of the list, as one snapshot.
@@ -170,6 +171,8 @@ pub struct PriceFilter {
     pub country: Option<CountryCode>,
     /// In this currency only.
     pub currency: Option<Currency>,
+    /// Of this category only.
+    pub category: Option<Category>,
     /// Withdrawn ones too.
     pub withdrawn: bool,
     /// At most so many.
@@ -181,13 +184,14 @@ pub fn list<'a>(pool: &'a PgPool, filter: &PriceFilter) -> impl Stream<Item = Re
     sqlx::query(
         "select * from price \
          where ($1::text is null or country = $1) and ($2::text is null or currency = $2) \
-           and ($3 or withdrawn_at is null) \
+           and ($3 or withdrawn_at is null) and ($5::text is null or category = $5) \
          order by country, currency, category, effective_date, price_id limit $4",
     )
     .bind(filter.country.map(|country| country.to_string()))
     .bind(filter.currency.map(|currency| currency.code()))
     .bind(filter.withdrawn)
     .bind(filter.limit)
+    .bind(filter.category.map(Category::as_str))
     .fetch(pool)
     .map(|row| read_row(&row?))
 }

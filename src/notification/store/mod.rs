@@ -3,6 +3,7 @@
 //! Locks are taken in one order: accounts (by tenant), then keys of those tenants. A notification's row needs no
 //! lock of its own: whoever changes it holds its tenant's account.
 
+pub(crate) mod appointment;
 mod job;
 pub(crate) mod manual;
 mod read;
