@@ -44,7 +44,7 @@ mod tests {
     fn a_pair_waits_as_meta_advises() {
         let waits: Vec<u64> = (1..=8).map(|nth| pair_wait(nth, None).as_secs()).collect();
         assert_eq!(waits, [1, 4, 16, 64, 256, 1024, 1800, 1800]);
-        assert_eq!(pair_wait(2, Some(Duration::from_secs(60))), Duration::from_mins(1));
+        assert_eq!(pair_wait(2, Some(Duration::from_mins(1))), Duration::from_mins(1));
         assert_eq!(pair_wait(u32::MAX, None), CEILING);
     }
 

@@ -75,13 +75,9 @@ impl Settings {
 
     /// The rates of these tenants, or of all.
     pub(crate) fn rates(&self, codes: Option<&[String]>) -> Vec<(String, u32)> {
-        match codes {
-            Some(codes) => codes.iter().filter_map(|code| Some((code.clone(), self.find(code)?.rate()))).collect(),
-            None => {
-                let by_code = self.by_code.read().unwrap_or_else(PoisonError::into_inner);
-                by_code.iter().map(|(code, known)| (code.clone(), known.rate())).collect()
-            }
-        }
+        let by_code = self.by_code.read().unwrap_or_else(PoisonError::into_inner);
+        let meant = |code: &String| codes.is_none_or(|codes| codes.contains(code));
+        by_code.iter().filter(|(code, _)| meant(code)).map(|(code, known)| (code.clone(), known.rate())).collect()
     }
 
     pub(crate) fn prices(&self) -> Arc<PriceBook> {
