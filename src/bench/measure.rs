@@ -9,12 +9,12 @@ use kmsnotif_jobs::Producer;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::child::{Place, Stub, WorkerChild, mean_batch};
+use super::child::{Place, Stub, WebChild, WorkerChild, mean_batch};
 use super::figure::{self, Run, percentile};
 use super::job::{self, Phase};
 use super::place::Home;
 use super::stub::Seen;
-use super::{Plan, Tell, proc, store};
+use super::{Plan, Tell, proc, store, webhook};
 use crate::queue::{Queue, Stats};
 
 /// How often the queue is asked whether it is empty; the figure that ends with it is this exact.
@@ -54,14 +54,7 @@ impl<'a> Bench<'a> {
     /// Starts the stub and the workers, and waits until they work.
     pub(super) async fn start(plan: &'a Plan, home: &'a Home, tell: Tell<'a>) -> anyhow::Result<Self> {
         let stub = Stub::start(Duration::from_millis(plan.latency_ms))?;
-        let place = Place {
-            database_url: &home.database_url,
-            redis_url: home.redis_url.expose(),
-            namespace: &home.namespace,
-            secret_keys: home.secret_keys.expose(),
-            stub_port: stub.port,
-            concurrency: plan.concurrency,
-        };
+        let place = place(plan, home, &stub);
         let workers: Vec<WorkerChild> =
             (0..plan.workers).map(|_| WorkerChild::start(&place)).collect::<anyhow::Result<_>>()?;
         let namespace = home.namespace.parse().map_err(|error| anyhow!("the namespace of the bench: {error}"))?;
@@ -173,6 +166,13 @@ impl<'a> Bench<'a> {
         Ok((seen, self.queue.stats().await?))
     }
 
+    /// Status events of all jobs, reported through a web of its own while the workers apply them.
+    pub(super) async fn report(&mut self, run: &mut Run) -> anyhow::Result<()> {
+        let mut web = WebChild::start(&place(self.plan, self.home, &self.stub), webhook::APP_SECRET).await?;
+        webhook::report_all(self.home, &mut web, self.tell, run).await?;
+        self.check_alive()
+    }
+
     fn payload(&self, phase: Phase, number: usize) -> Vec<u8> {
         let tenant = match (self.plan.rate, phase) {
             (None, _) => job::tenant_of(number, self.plan.tenants, self.plan.hot),
@@ -232,6 +232,18 @@ impl<'a> Bench<'a> {
             }
         }
         Ok(all)
+    }
+}
+
+/// Where the children work.
+fn place<'a>(plan: &Plan, home: &'a Home, stub: &Stub) -> Place<'a> {
+    Place {
+        database_url: &home.database_url,
+        redis_url: home.redis_url.expose(),
+        namespace: &home.namespace,
+        secret_keys: home.secret_keys.expose(),
+        stub_port: stub.port,
+        concurrency: plan.concurrency,
     }
 }
 

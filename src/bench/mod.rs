@@ -6,6 +6,7 @@
 //! 3. Jobs to warm up; jobs at a low rate, for latency; then all jobs at once, for throughput.
 //! 4. The workers end in order, everything is checked (`check`), and both places are removed again.
 //!
+//! With `--webhook` Meta's status events of all jobs follow, at a fixed rate, through a web of its own (`webhook`).
 //! With `--rate` one tenant has all jobs and a slow sender, and another one is measured beside it (`paced`).
 //! With `--ledger` there are neither queue nor stub: jobs go through reservation and posting only (`ledger`).
 //! A run that lost, doubled or mischarged anything fails: a speed without correctness is no figure.
@@ -22,6 +23,7 @@ mod proc;
 mod seed;
 mod store;
 mod stub;
+mod webhook;
 
 use std::pin::pin;
 use std::time::Duration;
@@ -47,6 +49,9 @@ pub struct Plan {
     /// Only reservation and posting.
     #[serde(default)]
     pub ledger: bool,
+    /// Status events of all jobs too.
+    #[serde(default)]
+    pub webhook: bool,
     /// Jobs a second of a tenant with all jobs, beside another one; none: everybody as fast as possible.
     #[serde(default)]
     pub rate: Option<u32>,
@@ -159,9 +164,17 @@ async fn run_once(plan: &Plan, home: &Home, tell: Tell<'_>) -> anyhow::Result<Ru
         added = bench.trickle().await?;
     }
     bench.full(&mut run).await?;
+    if plan.webhook {
+        bench.report(&mut run).await?;
+    }
     tell("ending the workers and checking everything");
     let (seen, queue) = bench.end(&mut run).await?;
-    let faults = check::list_faults(&home.pool, total, &seen, &queue).await?;
+    let statuses: &[_] = if plan.webhook {
+        &[("delivered", plan.jobs - webhook::READ), ("read", webhook::READ), ("accepted", total - plan.jobs)]
+    } else {
+        &[("accepted", total)]
+    };
+    let faults = check::list_faults(&home.pool, statuses, &seen, &queue).await?;
     if !faults.is_empty() {
         bail!("the run was wrong, so its speed is no figure:\n  {}", faults.join("\n  "));
     }

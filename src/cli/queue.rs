@@ -1,10 +1,9 @@
 //! `kmsnotif queue …`: what waits in Redis, who works on it, and what was rejected.
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::output::{Column, Show, number, text};
+use super::output::{Column, Show, moment, number, text};
 use super::{Global, Output};
 use crate::config::{RedisConfig, environment};
 use crate::queue::{Queue, Stats, WorkerInfo};
@@ -86,14 +85,13 @@ impl Show for WorkerAnswer {
     ];
     fn cells(&self) -> Vec<String> {
         let worker = &self.0;
-        let at = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
         vec![
             worker.name.clone(),
             worker.host.clone(),
             worker.pid.to_string(),
             worker.version.clone(),
-            at(worker.started_at),
-            at(worker.seen_at),
+            moment(worker.started_at),
+            moment(worker.seen_at),
             worker.in_hand.to_string(),
             worker.concurrency.to_string(),
             worker.finished.to_string(),

@@ -10,21 +10,6 @@ fn the_tree_of_commands_is_sound() {
 }
 
 #[test]
-fn every_command_has_an_example() {
-    fn check(command: &clap::Command, path: &str) {
-        let path = format!("{path} {}", command.get_name());
-        if command.has_subcommands() {
-            command.get_subcommands().filter(|sub| sub.get_name() != "help").for_each(|sub| check(sub, &path));
-        } else {
-            assert!(command.get_after_help().is_some_and(|help| help.to_string().contains("kmsnotif")), "{path}");
-        }
-    }
-    let mut command = Cli::command();
-    command.build();
-    check(&command, "");
-}
-
-#[test]
 fn commands_that_scripts_depend_on_are_read() {
     for line in [
         "tenant add --code rs-harapan --name RS --country ID --currency IDR --time-zone Asia/Jakarta --language id --alert-email keuangan@rs-harapan.example",

@@ -22,6 +22,7 @@ mod refusal;
 mod report;
 pub mod resend;
 pub mod resolver;
+pub mod retention;
 mod retry;
 mod route;
 mod settings;

@@ -75,9 +75,11 @@ impl Settings {
 
     /// The rates of these tenants, or of all.
     pub(crate) fn rates(&self, codes: Option<&[String]>) -> Vec<(String, u32)> {
+        if let Some(codes) = codes {
+            return codes.iter().filter_map(|code| Some((code.clone(), self.find(code)?.rate()))).collect();
+        }
         let by_code = self.by_code.read().unwrap_or_else(PoisonError::into_inner);
-        let meant = |code: &String| codes.is_none_or(|codes| codes.contains(code));
-        by_code.iter().filter(|(code, _)| meant(code)).map(|(code, known)| (code.clone(), known.rate())).collect()
+        by_code.iter().map(|(code, known)| (code.clone(), known.rate())).collect()
     }
 
     pub(crate) fn prices(&self) -> Arc<PriceBook> {

@@ -34,6 +34,7 @@ use std::time::Duration;
 pub use backend::{QueueBackend, QueueLayer};
 pub use events::Events;
 pub use hand::{Delivery, Outcome};
+pub use keeper::hostname;
 pub use key::Keys;
 pub use pause::Pause;
 pub use pool::Pool;

@@ -25,6 +25,8 @@ pub const QUEUE_OLDEST_WAIT: &str = "kmsnotif_queue_oldest_wait_seconds";
 pub const JOBS_IN_FLIGHT: &str = "kmsnotif_jobs_in_flight";
 /// Counter, label `outcome`: jobs that left a worker's hands.
 pub const JOBS: &str = "kmsnotif_jobs_total";
+/// Gauge: whether Redis told the web the depths at the last scrape; if it is 0, they are of an earlier one.
+pub const QUEUE_UP: &str = "kmsnotif_queue_up";
 /// Counter, label `outcome`: attempts, by the class of their outcome.
 pub const ATTEMPTS: &str = "kmsnotif_attempts_total";
 /// Histogram: from the first byte of the request to WhatsApp until its answer, in seconds.
@@ -113,6 +115,7 @@ pub fn install_metrics() -> Result<Metrics, BuildError> {
     }
     let handle = builder()?.install_recorder()?;
     describe();
+    begin_at_zero();
     let metrics = INSTALLED.get_or_init(|| Metrics(handle)).clone();
     let upkeep = metrics.clone();
     tokio::spawn(async move {
@@ -134,6 +137,7 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
 fn describe() {
     describe_gauge!(QUEUE_JOBS, Unit::Count, "Jobs in Redis, by state.");
     describe_gauge!(QUEUE_OLDEST_WAIT, Unit::Seconds, "How long the oldest waiting job has waited.");
+    describe_gauge!(QUEUE_UP, Unit::Count, "Whether Redis told the depths at the last scrape.");
     describe_gauge!(JOBS_IN_FLIGHT, Unit::Count, "Jobs in hand in this process.");
     describe_counter!(JOBS, Unit::Count, "Jobs that left a worker's hands, by outcome.");
     describe_counter!(ATTEMPTS, Unit::Count, "Attempts, by class of their outcome.");
@@ -161,6 +165,22 @@ fn describe() {
     describe_counter!(MAIL_ATTEMPTS, Unit::Count, "Attempts to send a mail, by outcome.");
     describe_gauge!(AUDIT_UNSEALED, Unit::Count, "Rows that no seal covers yet, by source.");
     describe_gauge!(AUDIT_SEALED_AT, Unit::Seconds, "When everything that was final had been sealed, by source.");
+}
+
+/// Shows counters before they count: a first increment from nothing is no increase to Prometheus, and no alert.
+fn begin_at_zero() {
+    for counter in [
+        REDIS_RECONNECTS,
+        TAKEOVERS,
+        LEASES_LOST,
+        SENDERS_BLOCKED,
+        STATUS_EVENTS_ORPHANED,
+        DUPLICATE_DELIVERIES,
+        BILLED_OTHERWISE,
+        REFUSALS,
+    ] {
+        metrics::counter!(counter).increment(0);
+    }
 }
 
 /// Serves `/metrics` and `/healthz` for a process that is no web, until `shutdown` ends.
@@ -220,7 +240,7 @@ mod tests {
 
     #[tokio::test]
     async fn installing_twice_gives_the_same_metrics() {
-        install_metrics().unwrap();
+        assert!(install_metrics().unwrap().render().contains("kmsnotif_senders_blocked_total "));
         metrics::counter!(REDIS_RECONNECTS).increment(1);
         assert!(install_metrics().unwrap().render().contains("kmsnotif_redis_reconnects_total 1"));
     }

@@ -13,6 +13,7 @@ mod bad_input; // what can never be processed harms only itself
 mod crash; // kill -9 of a worker at each step
 mod credit; // nobody overdraws, nobody is charged twice
 mod delivery; // from XADD to read
+mod deploy; // what docs/deploy/ says of the service is true
 mod fairness; // one tenant's load is not another's delay
 mod fault; // what WhatsApp may answer
 mod load; // much at once, and SIGTERM in the middle of it
@@ -26,5 +27,7 @@ mod reconcile; // what Meta bills against what was charged
 mod refusal; // not_sent, and why
 mod resend; // what was not sent goes out once more, and once
 mod rotate; // secrets move to a new key beside everything else
+mod scale; // workers come and go under load
 mod tidy; // the rules of the house
+mod trace; // what a collector is told of a job
 mod unknown; // outcomes that nobody told us

@@ -32,9 +32,8 @@ pub struct Pause {
 /// Flags of `queue resume`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  kmsnotif queue resume                      ends every pause\n  \
-    kmsnotif queue resume --tenant rs-harapan  ends the pauses of this tenant, and tries its sender at once if Meta \
-    blocked it\n\n\
-    A pause of everything is ended by `kmsnotif queue resume` alone. The answer lists what is still paused.")]
+    kmsnotif queue resume --tenant rs-harapan  ends those of this tenant\n\n\
+    With --tenant its sender is tried at once if Meta blocked it. A pause of everything is ended by `kmsnotif queue resume` alone. The answer lists what is still paused.")]
 pub struct Resume {
     #[command(flatten)]
     which: Which,

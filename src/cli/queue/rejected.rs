@@ -66,7 +66,7 @@ pub struct Which {
 /// Flags of `queue rejected requeue`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  kmsnotif queue rejected requeue 1795503600000-0\n  \
-    kmsnotif queue rejected requeue --tenant rs-harapan --error \"is unknown\" --since 2026-11-24 --dry-run\n\n\
+    kmsnotif queue rejected requeue --tenant rs-harapan --since 2026-11-24 --dry-run\n\n\
     What a worker rejects again is in the list again.")]
 pub struct Requeue {
     #[command(flatten)]

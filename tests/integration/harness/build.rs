@@ -163,7 +163,7 @@ impl Builder {
         let _ = rustls::crypto::ring::default_provider().install_default();
         if std::env::var_os("KMSNOTIF_TEST_LOG").is_some() {
             let log = kmsnotif::config::LogConfig::from_env(&kmsnotif::config::environment).unwrap();
-            kmsnotif::telemetry::init(&log);
+            kmsnotif::telemetry::init(&log, &kmsnotif::telemetry::Traces::default());
         }
         let database = match self.postgres_url.take() {
             Some(url) => Database::migrate(&url).await,
