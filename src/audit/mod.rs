@@ -36,7 +36,7 @@ pub use field::Fields;
 pub use head::{Head, HeadError, KeptHead, Signer, Trust};
 pub use seal::{catch_up, count_unsealed, keep_sealing};
 pub use source::Source;
-pub use store::record;
+pub use store::{record, record_all};
 pub use verify::{Summary, verify, verify_heads};
 
 /// Whether a dump was restored into another cluster: new rows would stand among sealed ones.
