@@ -26,7 +26,7 @@ const FORGET_EVERY: Duration = Duration::from_millis(200);
 const ORPHANED_AFTER: Duration = Duration::from_secs(15);
 /// A process that ends soon waits no longer for Redis.
 const PUBLISH_WITHIN: Duration = Duration::from_secs(5);
-/// Outbox rows swept in one go.
+/// Outbox rows swept in one step.
 const SWEEP_MAX: i64 = 100;
 
 /// An event as JSON has it.
@@ -135,14 +135,20 @@ async fn send_all(stream: Arc<crate::queue::Events>, pool: PgPool, mut receiver:
     }
 }
 
-/// Sends what a crash, or an absent Redis, left in the outbox; says how many rows.
+/// Sends all that a crash, or an absent Redis, left in the outbox; says how many rows.
 pub(crate) async fn sweep(stream: &crate::queue::Events, pool: &PgPool) -> Result<usize, sqlx::Error> {
-    let rows = store::claim_outbox(pool, Utc::now() - ORPHANED_AFTER, SWEEP_MAX).await?;
-    for (_, events) in &rows {
-        let lines: Vec<&str> = events.lines().collect();
-        stream.append(&lines, EVENTS_MAX).await;
+    let mut swept = 0;
+    loop {
+        let rows = store::claim_outbox(pool, Utc::now() - ORPHANED_AFTER, SWEEP_MAX).await?;
+        for (_, events) in &rows {
+            let lines: Vec<&str> = events.lines().collect();
+            stream.append(&lines, EVENTS_MAX).await;
+        }
+        let ids: Vec<Uuid> = rows.iter().map(|(id, _)| *id).collect();
+        store::delete_outbox(pool, &ids).await?;
+        swept += ids.len();
+        if ids.len() < SWEEP_MAX as usize {
+            return Ok(swept);
+        }
     }
-    let ids: Vec<Uuid> = rows.iter().map(|(id, _)| *id).collect();
-    store::delete_outbox(pool, &ids).await?;
-    Ok(ids.len())
 }
