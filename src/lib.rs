@@ -6,6 +6,7 @@ pub mod bench; // how fast all of it is, and whether it is right
 pub mod cli; // the commands of the one binary
 pub mod config; // the environment, read once
 pub mod credit; // ledger, prices, purchases
+pub(crate) mod database; // how every transaction that writes begins
 pub mod job_outbox; // jobs of our own, on their way into Redis
 pub mod mail; // e-mails to tenants, through an outbox
 pub mod notification; // the heart: admit, render, send, settle

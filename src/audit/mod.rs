@@ -10,6 +10,7 @@
 use serde_json::Value;
 use sqlx::{PgExecutor, PgPool};
 
+use crate::database;
 use crate::tenant::TenantId;
 
 mod action;
@@ -48,7 +49,8 @@ pub async fn is_restored(executor: impl PgExecutor<'_>) -> Result<bool, sqlx::Er
 ///
 /// Run again, it does nothing.
 pub async fn rebase(pool: &PgPool, actor: &str) -> Result<Option<i64>, sqlx::Error> {
-    let mut tx = pool.begin().await?;
+    // All that is stored is looked through.
+    let mut tx = pool.begin_with(database::begin_sql!("set local statement_timeout = 0")).await?;
     if !store::is_restored(&mut *tx).await? {
         return Ok(None);
     }

@@ -99,11 +99,13 @@ impl Pipeline {
         let settings = Arc::new(settings::Settings::load(&parts.pool, parts.keyring).await?);
         let events = Arc::new(Events::new(parts.redis.clone(), &parts.namespace));
         let publisher = event::Publisher::start(events.clone(), parts.pool.clone());
+        let stuck = Arc::new(store::Stuck::default());
         let writer = writer::Writer {
             pool: parts.pool.clone(),
             settings: settings.clone(),
             publisher: publisher.clone(),
             limits: parts.limits,
+            stuck: stuck.clone(),
         };
         let (deadline, deadline_receiver) = watch::channel(None);
         let (stopping, stopping_receiver) = watch::channel(false);
@@ -118,7 +120,9 @@ impl Pipeline {
             writer: batch::Batches::start(writer, WRITERS, BATCH_MAX),
             deadline: deadline_receiver,
         });
-        tokio::spawn(report::run(parts.pool.clone(), publisher, ctx.hasher.clone(), stopping_receiver.clone()));
+        let hasher = ctx.hasher.clone();
+        let report = report::run(parts.pool.clone(), publisher, hasher, stuck, stopping_receiver.clone());
+        tokio::spawn(report);
         tokio::spawn(refresh(ctx.clone(), stopping_receiver.clone()));
         tokio::spawn(sweep_outbox(events, parts.pool, stopping_receiver));
         Ok(Self { ctx, deadline, stopping })

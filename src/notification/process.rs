@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use tokio::time::Instant;
 
 use super::admit::{self, Admission, Admitted};
-use super::batch::Batches;
+use super::batch::{Batches, Unwritten};
 use super::event;
 use super::lifecycle::Answer;
 use super::record::Text;
@@ -129,7 +129,14 @@ async fn admit(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx) -> Result<Admissi
         match ctx.writer.admit(request).await {
             Ok(Admission::Stale) => {}
             Ok(admission) => return Ok(admission),
-            Err(spoiled) => return Ok(Admission::Settled(Outcome::Reject { error: spoiled.to_string() })),
+            Err(Unwritten::Spoiled(error)) => {
+                return Ok(Admission::Settled(Outcome::Reject { error: Unwritten::Spoiled(error).to_string() }));
+            }
+            // Not this job's fault: it comes again. Should an earlier try have been committed and its answer lost,
+            // the next delivery finds an open attempt that is not its own, hence `unknown`: never sent by guess.
+            Err(Unwritten::HeldUp | Unwritten::Ended) => {
+                return Err(Outcome::Delay { until: Utc::now() + DATABASE_AWAY });
+            }
         }
     }
     Ok(Admission::Stale)
@@ -262,9 +269,11 @@ async fn settle(ctx: &Ctx, admitted: &Admitted, answer: Answer, text: Option<Tex
     };
     match ctx.writer.settle(request).await {
         Ok(outcome) => outcome,
-        Err(spoiled) => {
+        // The process ends; whoever gets the job next finds that a worker ended while it sent.
+        Err(Unwritten::Ended) => Outcome::Delay { until: Utc::now() },
+        Err(unwritten) => {
             // The answer cannot be stored: the row stays in `sending`, and a status event or the sweep settles it.
-            tracing::error!(notification = %admitted.notification_id, error = %spoiled, "an answer could not be stored");
+            tracing::error!(notification = %admitted.notification_id, error = %unwritten, "an answer could not be stored");
             Outcome::Done
         }
     }

@@ -174,7 +174,13 @@ impl World {
         let limits = Limits { attempts_max: 3, unknown_window: TimeDelta::minutes(10) };
         Self {
             pool: pool.clone(),
-            writer: Writer { pool: pool.clone(), settings, publisher: publisher.clone(), limits },
+            writer: Writer {
+                pool: pool.clone(),
+                settings,
+                publisher: publisher.clone(),
+                limits,
+                stuck: Arc::default(),
+            },
             publisher,
             hasher: PhoneHasher::new([0; 32]),
             tenant: tenant.id,
@@ -217,7 +223,7 @@ impl World {
                     known,
                 })
             }
-            Part::Settle { of, answer } => Step::Settle(settle::Request {
+            Part::Settle { of, answer } => Step::Settle(Arc::new(settle::Request {
                 tenant_id: self.tenant,
                 tenant_code: self.code.clone(),
                 notification_id: self.jobs[*of].0,
@@ -225,7 +231,7 @@ impl World {
                 answer: answer.clone(),
                 text: None,
                 finished_at: now(),
-            }),
+            })),
         }
     }
 
@@ -260,7 +266,7 @@ impl World {
             }
             Happening::Report(reports, fate) => {
                 webhook::insert_all(&self.pool, &[self.body(reports).await]).await.unwrap();
-                run(*fate, || report::apply_some(&self.pool, &self.publisher, &self.hasher)).await;
+                run(*fate, || report::apply_some(&self.pool, &self.publisher, &self.hasher, &self.writer.stuck)).await;
             }
             Happening::Adjust(millionths) => {
                 let change = Decimal::new(*millionths, 6);

@@ -23,5 +23,6 @@ mod reconcile; // what Meta bills against what was charged
 mod refusal; // not_sent, and why
 mod resend; // what was not sent goes out once more, and once
 mod rotate; // secrets move to a new key beside everything else
-mod tidy;
-mod unknown; // the rules of the house
+mod stuck; // a lock that somebody keeps
+mod tidy; // the rules of the house
+mod unknown; // outcomes that nobody told us

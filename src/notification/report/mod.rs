@@ -5,12 +5,14 @@
 
 mod status;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
 
 use super::event::{Committed, Publisher};
-use super::store::{self, webhook};
+use super::store::{self, Stuck, webhook};
+use crate::database::is_locked;
 use crate::secret::PhoneHasher;
 use crate::whatsapp::webhook::{Change, StatusEvent, parse};
 
@@ -25,12 +27,18 @@ pub(crate) async fn run(
     pool: PgPool,
     publisher: Publisher,
     hasher: PhoneHasher,
+    stuck: Arc<Stuck>,
     mut stopping: tokio::sync::watch::Receiver<bool>,
 ) {
     loop {
-        let pause = match apply_some(&pool, &publisher, &hasher).await {
+        let pause = match apply_some(&pool, &publisher, &hasher, &stuck).await {
             Ok(0) => IDLE,
             Ok(_) => Duration::ZERO,
+            // From now on it is left out.
+            Err(error) if is_locked(&error) => {
+                tracing::warn!(%error, "somebody keeps a tenant's account locked; events of others go on");
+                Duration::ZERO
+            }
             Err(error) => {
                 tracing::warn!(%error, "status events could not be applied; trying again");
                 AFTER_ERROR
@@ -48,6 +56,7 @@ pub(crate) async fn apply_some(
     pool: &PgPool,
     publisher: &Publisher,
     hasher: &PhoneHasher,
+    stuck: &Stuck,
 ) -> Result<usize, sqlx::Error> {
     // One cheap look first: an idle worker opens no transaction.
     if !webhook::is_any_open(pool).await? {
@@ -66,7 +75,7 @@ pub(crate) async fn apply_some(
             }
         }
     }
-    let lines = status::apply(&mut tx, statuses, hasher).await?;
+    let lines = status::apply(&mut tx, statuses, hasher, stuck).await?;
     let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
     webhook::mark_applied(&mut tx, &applied).await?;
     tx.commit().await?;

@@ -12,7 +12,7 @@ use chrono::{TimeDelta, Utc};
 use crate::notification::lifecycle::{self, Report, Reported};
 use crate::notification::record::{Change, NotificationId, Record};
 use crate::notification::store::resolution::{self, Orphan, Proof};
-use crate::notification::store::{self, webhook};
+use crate::notification::store::{self, Stuck, webhook};
 use crate::secret::PhoneHasher;
 use crate::telemetry::metric;
 use crate::tenant::TenantId;
@@ -25,6 +25,8 @@ const ORPHAN_KEPT: TimeDelta = TimeDelta::days(1);
 /// An orphan rests as long as it is old, within these bounds.
 const ORPHAN_REST_MIN: TimeDelta = TimeDelta::seconds(1);
 const ORPHAN_REST_MAX: TimeDelta = TimeDelta::hours(1);
+/// An event of a tenant that is stuck rests so long.
+const HELD_UP_REST: TimeDelta = TimeDelta::seconds(5);
 
 type Target = Option<(TenantId, NotificationId)>;
 
@@ -33,6 +35,7 @@ pub(super) async fn apply(
     tx: &mut sqlx::PgConnection,
     events: Vec<StatusEvent>,
     hasher: &PhoneHasher,
+    stuck: &Stuck,
 ) -> Result<Vec<String>, sqlx::Error> {
     let orphans = resolution::claim_orphans(tx, ORPHANS_MAX).await?;
     let received = events.len();
@@ -40,15 +43,21 @@ pub(super) async fn apply(
         orphans.into_iter().map(|Orphan { id, received_at, event }| ((id, received_at), event)).unzip();
     let events: Vec<StatusEvent> = events.into_iter().chain(orphaned).collect();
     let targets = find_targets(tx, &events, hasher).await?;
-    store::lock_accounts(tx, targets.iter().flatten().map(|(tenant, _)| *tenant)).await?;
+    let locked = store::lock_free_accounts(tx, targets.iter().flatten().map(|(tenant, _)| *tenant), stuck).await?;
+    // Events of a tenant that is stuck wait beside those whose message is not known.
+    let is_stuck = |tenant: &TenantId| !locked.contains_key(tenant);
+    let held_up: Vec<Option<TenantId>> =
+        targets.iter().map(|target| target.map(|(tenant, _)| tenant).filter(is_stuck)).collect();
+    let targets: Vec<Target> =
+        targets.into_iter().map(|target| target.filter(|(tenant, _)| !is_stuck(tenant))).collect();
     let records = store::list_by_id(tx, targets.iter().flatten().copied()).await?;
     let decided = decide(&events, &targets, records);
     let now = Utc::now();
     resolution::note_evidence(tx, &decided.proofs, now).await?;
     tell_duplicates(tx, &decided.duplicates).await?;
     let (early, tried) = targets.split_at(received);
-    keep_early(tx, &events, early).await?;
-    keep_trying(tx, &kept, tried).await?;
+    keep_early(tx, &events, early, &held_up).await?;
+    keep_trying(tx, &kept, tried, &held_up[received..]).await?;
     let codes = store::list_codes(tx, decided.changes.iter().map(|change| change.record.tenant_id)).await?;
     let codes = codes.iter().map(|(tenant, code)| (*tenant, code.as_str())).collect();
     store::write(tx, &[], decided.changes, &codes, now).await
@@ -88,9 +97,15 @@ async fn keep_early(
     tx: &mut sqlx::PgConnection,
     events: &[StatusEvent],
     targets: &[Target],
+    held_up: &[Option<TenantId>],
 ) -> Result<(), sqlx::Error> {
-    let early: Vec<&StatusEvent> =
-        events.iter().zip(targets).filter(|(_, target)| target.is_none()).map(|(event, _)| event).collect();
+    let early: Vec<(&StatusEvent, Option<TenantId>)> = events
+        .iter()
+        .zip(targets)
+        .zip(held_up)
+        .filter(|((_, target), _)| target.is_none())
+        .map(|((event, _), held_up)| (event, *held_up))
+        .collect();
     let kept = resolution::insert_orphans(tx, &early, Utc::now() + ORPHAN_REST_MIN).await?;
     if early.len() as u64 > kept {
         tracing::info!(events = early.len() as u64 - kept, "status events of senders that are not ours");
@@ -103,13 +118,18 @@ async fn keep_trying(
     tx: &mut sqlx::PgConnection,
     kept: &[(uuid::Uuid, chrono::DateTime<Utc>)],
     targets: &[Target],
+    held_up: &[Option<TenantId>],
 ) -> Result<(), sqlx::Error> {
     let now = Utc::now();
     let (mut ended, mut later) = (Vec::new(), Vec::new());
-    for ((id, received_at), target) in kept.iter().zip(targets) {
+    for (((id, received_at), target), held_up) in kept.iter().zip(targets).zip(held_up) {
         let age = now - *received_at;
+        if held_up.is_some() {
+            later.push((*id, now + HELD_UP_REST, *held_up));
+            continue;
+        }
         if target.is_none() && age < ORPHAN_KEPT {
-            later.push((*id, now + age.clamp(ORPHAN_REST_MIN, ORPHAN_REST_MAX)));
+            later.push((*id, now + age.clamp(ORPHAN_REST_MIN, ORPHAN_REST_MAX), None));
             continue;
         }
         if target.is_none() {

@@ -43,7 +43,7 @@ pub(crate) async fn claim(tx: &mut PgConnection, most: i64) -> Result<Vec<(Uuid,
     .await
 }
 
-/// Marks bodies as applied, or says why they never can be.
+/// Marks bodies as applied, and says why those never can be that are not, or not in all parts.
 pub(crate) async fn mark_applied(tx: &mut PgConnection, applied: &[(Uuid, Option<String>)]) -> Result<(), sqlx::Error> {
     let (ids, errors): (Vec<Uuid>, Vec<Option<&str>>) =
         applied.iter().map(|(id, error)| (*id, error.as_deref())).unzip();
@@ -103,18 +103,23 @@ pub(crate) async fn find_recent_by_wamid(
     .await
 }
 
-/// Lists bodies that were not applied yet; more than `most` are too many to wait for.
+/// Lists bodies, and events of tenants that are stuck, that were not applied yet; more than `most` are too many to
+/// wait for.
 pub(crate) async fn list_open(pool: &PgPool, most: i64) -> Result<Vec<Uuid>, sqlx::Error> {
-    sqlx::query_scalar("select webhook_event_id from webhook_event where applied_at is null limit $1")
-        .bind(most)
-        .fetch_all(pool)
-        .await
+    sqlx::query_scalar(
+        "select webhook_event_id from webhook_event where applied_at is null \
+         union all select orphan_event_id from orphan_event where tenant_id is not null limit $1",
+    )
+    .bind(most)
+    .fetch_all(pool)
+    .await
 }
 
-/// Whether any of these bodies was still not applied.
+/// Whether any of these bodies was still not applied, or any event of a tenant that is stuck: it may be out of one.
 pub(crate) async fn is_any_of_open(pool: &PgPool, ids: &[Uuid]) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(
-        "select exists (select from webhook_event where applied_at is null and webhook_event_id = any($1))",
+        "select exists (select from webhook_event where applied_at is null and webhook_event_id = any($1)) \
+             or exists (select from orphan_event where tenant_id is not null)",
     )
     .bind(ids)
     .fetch_one(pool)
