@@ -62,7 +62,7 @@ pub(crate) async fn apply_some(
     if !webhook::is_any_open(pool).await? {
         return Ok(0);
     }
-    let mut tx = store::begin(pool).await?;
+    let mut tx = store::begin_claiming(pool).await?;
     let bodies = webhook::claim(&mut tx, BODIES_MAX).await?;
     let mut statuses: Vec<StatusEvent> = Vec::new();
     let mut applied = Vec::with_capacity(bodies.len());

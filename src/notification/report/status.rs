@@ -38,6 +38,7 @@ pub(super) async fn apply(
     stuck: &Stuck,
 ) -> Result<Vec<String>, sqlx::Error> {
     let orphans = resolution::claim_orphans(tx, ORPHANS_MAX).await?;
+    store::find_by_key(tx).await?;
     let received = events.len();
     let (kept, orphaned): (Vec<_>, Vec<_>) =
         orphans.into_iter().map(|Orphan { id, received_at, event }| ((id, received_at), event)).unzip();

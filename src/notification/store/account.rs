@@ -12,19 +12,47 @@ use sqlx::{PgConnection, PgPool, Postgres, Row as _, Transaction};
 use crate::database;
 use crate::tenant::TenantId;
 
-/// Begins a transaction of the pipeline.
+/// What all statements of the pipeline are planned by.
 ///
-/// Its statements join small batches to large tables by key, whatever the statistics of the day say; and a plan
-/// that is costed high for lack of statistics must not be compiled, which takes longer than it runs. A lock that is
-/// not free within two seconds is kept by somebody who is stuck.
+/// They join small batches to large tables by key, whatever the statistics of the day say; and a plan that is costed
+/// high for lack of statistics must not be compiled, which takes longer than it runs. A lock that is not free within
+/// two seconds is kept by somebody who is stuck.
+macro_rules! claiming_sql {
+    ($($more:expr)?) => {
+        database::begin_sql!(concat!(
+            "select set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true), \
+             set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), \
+             set_config('enable_seqscan', 'off', true), set_config('statement_timeout', '20s', true), \
+             set_config('lock_timeout', '2s', true)"
+            $(, "; ", $more)?
+        ))
+    };
+}
+
+/// Rows are found by conditions on an index and in no other way: a bitmap is made of nothing else.
+///
+/// A month that was analyzed while it was empty makes going through all of it look cheap, and the plan stays when the
+/// month fills; what is switched off here are the ways to do so.
+macro_rules! by_key_sql {
+    () => {
+        "select set_config('enable_indexscan', 'off', true), set_config('enable_indexonlyscan', 'off', true)"
+    };
+}
+
+/// Begins a transaction of the pipeline, all of whose statements find rows by key.
 pub(crate) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    pool.begin_with(database::begin_sql!(
-        "select set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true), \
-         set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), \
-         set_config('enable_seqscan', 'off', true), set_config('statement_timeout', '20s', true), \
-         set_config('lock_timeout', '2s', true)"
-    ))
-    .await
+    pool.begin_with(claiming_sql!(by_key_sql!())).await
+}
+
+/// Begins one that claims first, in the order of an index; [`find_by_key`] comes after that.
+pub(crate) async fn begin_claiming(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    pool.begin_with(claiming_sql!()).await
+}
+
+/// From here on statements find rows by key alone, as after [`begin`].
+pub(crate) async fn find_by_key(tx: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(by_key_sql!()).execute(tx).await?;
+    Ok(())
 }
 
 /// Tenants whose account somebody keeps: this process asks for them, and never waits.

@@ -5,6 +5,8 @@
 
 mod account;
 mod job;
+#[cfg(test)]
+mod plan_test;
 mod read;
 mod reconcile;
 pub(crate) mod resend;
@@ -28,7 +30,9 @@ use crate::credit::price::{self, PriceKey};
 use crate::tenant::{self, Tenant, TenantId};
 use crate::whatsapp::SendError;
 
-pub(crate) use account::{Locked, Stuck, begin, list_revisions, lock_accounts, lock_free_accounts};
+pub(crate) use account::{
+    Locked, Stuck, begin, begin_claiming, find_by_key, list_revisions, lock_accounts, lock_free_accounts,
+};
 pub(crate) use read::{list_by_id, list_by_key};
 pub use reconcile::{list_drifting, reconcile};
 pub(crate) use stranded::{Stranded, list_overdue, list_stranded, mark_crashed_due};
