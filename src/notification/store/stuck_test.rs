@@ -6,7 +6,7 @@ use chrono::{TimeDelta, Utc};
 use serde_json::json;
 use sqlx::PgPool;
 
-use super::{Stuck, begin, list_revisions, lock_accounts, lock_free_accounts, resolution, webhook};
+use super::{Stuck, begin, ensure_partitions, list_revisions, lock_accounts, lock_free_accounts, resolution, webhook};
 use crate::database::is_locked;
 use crate::tenant::{self, TenantChange, tests::add};
 use crate::whatsapp::webhook::{Change, parse};
@@ -89,4 +89,25 @@ async fn events_of_a_tenant_that_is_stuck_count_as_not_applied(pool: PgPool) {
     resolution::postpone_orphans(&mut tx, &[(open[0], later, None)]).await.unwrap();
     tx.commit().await.unwrap();
     assert!(!webhook::is_any_of_open(&pool, &open).await.unwrap());
+}
+
+#[sqlx::test]
+async fn months_are_made_beside_a_reader_that_takes_long_and_nobody_waits_for_them(pool: PgPool) {
+    let mut reader = pool.begin().await.unwrap();
+    sqlx::query("select count(*) from notification").execute(&mut *reader).await.unwrap();
+    let mut months = begin(&pool).await.unwrap();
+    ensure_partitions(&mut *months, 9).await.unwrap();
+    // Not committed yet: whoever works on the table notices nothing.
+    let mut worker = begin(&pool).await.unwrap();
+    sqlx::query("set local lock_timeout = '1ms'").execute(&mut *worker).await.unwrap();
+    sqlx::query("update notification set seq = seq").execute(&mut *worker).await.unwrap();
+    worker.commit().await.unwrap();
+    months.commit().await.unwrap();
+    reader.commit().await.unwrap();
+    let attached: i64 =
+        sqlx::query_scalar("select count(*) from pg_inherits where inhparent = 'notification'::regclass")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+    assert_eq!(attached, 11);
 }
