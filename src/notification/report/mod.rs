@@ -14,6 +14,7 @@ use super::event::{Committed, Publisher};
 use super::store::{self, Stuck, webhook};
 use crate::database::is_locked;
 use crate::secret::PhoneHasher;
+use crate::telemetry::metric::WEBHOOKS_UNREADABLE;
 use crate::whatsapp::webhook::{Change, StatusEvent, parse};
 
 /// Bodies applied in one transaction at most.
@@ -67,9 +68,9 @@ pub(crate) async fn apply_some(
     let mut statuses: Vec<StatusEvent> = Vec::new();
     let mut applied = Vec::with_capacity(bodies.len());
     for (id, body) in &bodies {
-        let read = parse(body);
-        applied.push((*id, read.as_ref().err().map(ToString::to_string)));
-        for change in read.unwrap_or_default() {
+        let (changes, unreadable) = read(body);
+        applied.push((*id, unreadable));
+        for change in changes {
             if let Change::Status(event) = change {
                 statuses.push(*event);
             }
@@ -80,5 +81,22 @@ pub(crate) async fn apply_some(
     webhook::mark_applied(&mut tx, &applied).await?;
     tx.commit().await?;
     publisher.publish(Committed { outbox_id, lines });
+    for (body, reason) in applied.iter().filter_map(|(id, reason)| Some((id, reason.as_ref()?))) {
+        tracing::warn!(%body, reason, "a body of Meta's webhook could not be read, or not all of it: see webhook_event");
+        metrics::counter!(WEBHOOKS_UNREADABLE).increment(1);
+    }
     Ok(bodies.len())
+}
+
+/// The changes of a body that can be read, and why the first of the others cannot.
+fn read(body: &[u8]) -> (Vec<Change>, Option<String>) {
+    let changes = match parse(body) {
+        Ok(changes) => changes,
+        Err(error) => return (Vec::new(), Some(error.to_string())),
+    };
+    let reason = changes.iter().find_map(|change| match change {
+        Change::Unreadable { field, reason } => Some(format!("{field}: {reason}")),
+        _ => None,
+    });
+    (changes, reason)
 }
