@@ -16,6 +16,7 @@ pub mod render; // templates to messages
 pub mod scheduler; // the process that does what must happen now and then
 pub mod secret; // encryption at rest, keyed hashes
 pub mod simulator; // a Cloud API to try the product against
+pub mod task; // tasks that a process cannot do without
 pub mod telemetry; // logs, spans, metrics
 pub mod tenant; // hospitals and clinics, and their WhatsApp configuration
 pub mod web; // health, metrics, webhooks

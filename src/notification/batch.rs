@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::database::is_held_up;
+use crate::task::Tasks;
 
 /// First wait after the database failed; doubles up to [`BACKOFF_MAX`].
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
@@ -56,12 +57,12 @@ impl<W: Write> Clone for Batches<W> {
 
 impl<W: Write> Batches<W> {
     /// Starts `writers` tasks that write batches of at most `size` requests.
-    pub(crate) fn start(write: W, writers: usize, size: usize) -> Self {
+    pub(crate) fn start(write: W, writers: usize, size: usize, tasks: &Tasks) -> Self {
         let (requests, receiver) = mpsc::channel(size * 4);
         let receiver = Arc::new(Mutex::new(receiver));
         let write = Arc::new(write);
         for _ in 0..writers {
-            tokio::spawn(serve(write.clone(), receiver.clone(), size));
+            tasks.spawn("a writer of batches", serve(write.clone(), receiver.clone(), size));
         }
         Self { requests }
     }
@@ -175,5 +176,31 @@ fn is_in_the_data(error: &sqlx::Error) -> bool {
         | sqlx::Error::ColumnNotFound(_)
         | sqlx::Error::TypeNotFound { .. } => true,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Panics;
+
+    impl Write for Panics {
+        type Request = ();
+        type Answer = ();
+        const STEP: &'static str = "test";
+
+        async fn write(&self, _: &[()]) -> Result<Vec<()>, sqlx::Error> {
+            panic!("as a test wants it")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_panics_blames_no_request_and_ends_the_process() {
+        let tasks = Tasks::default();
+        let batches = Batches::start(Panics, 1, 10, &tasks);
+        assert!(matches!(batches.submit(()).await, Err(Unwritten::Ended)));
+        assert_eq!(tasks.panicked().await, "a writer of batches");
+        assert!(matches!(batches.submit(()).await, Err(Unwritten::Ended)));
     }
 }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::record::Record;
 use super::store;
+use crate::task::Tasks;
 
 /// The stream is trimmed at about this many events.
 const EVENTS_MAX: u64 = 1_000_000;
@@ -80,9 +81,9 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     /// Starts the task that sends; it ends with the last publisher.
-    pub(crate) fn start(stream: Arc<crate::queue::Events>, pool: PgPool) -> Self {
+    pub(crate) fn start(stream: Arc<crate::queue::Events>, pool: PgPool, tasks: &Tasks) -> Self {
         let (batches, receiver) = mpsc::channel(BACKLOG);
-        tokio::spawn(send_all(stream, pool, receiver));
+        tasks.spawn("the sender of events", send_all(stream, pool, receiver));
         Self { batches }
     }
 

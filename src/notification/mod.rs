@@ -46,6 +46,7 @@ pub use status::{Reason, Status, UnknownStatus};
 use crate::queue::{Events, Lane, Queue, Router};
 use crate::render::Templates;
 use crate::secret::{Keyring, PhoneHasher, Sealed};
+use crate::task::Tasks;
 use crate::whatsapp;
 
 /// Jobs that share a transaction at most.
@@ -74,6 +75,8 @@ pub struct Parts {
     pub whatsapp: whatsapp::Client,
     /// Limits of the process.
     pub limits: Limits,
+    /// Watches over what runs in the background.
+    pub tasks: Tasks,
 }
 
 impl std::fmt::Debug for Parts {
@@ -98,7 +101,7 @@ impl Pipeline {
         let hasher = phone_hasher(&parts.pool, &parts.keyring).await?;
         let settings = Arc::new(settings::Settings::load(&parts.pool, parts.keyring).await?);
         let events = Arc::new(Events::new(parts.redis.clone(), &parts.namespace));
-        let publisher = event::Publisher::start(events.clone(), parts.pool.clone());
+        let publisher = event::Publisher::start(events.clone(), parts.pool.clone(), &parts.tasks);
         let stuck = Arc::new(store::Stuck::default());
         let writer = writer::Writer {
             pool: parts.pool.clone(),
@@ -117,14 +120,14 @@ impl Pipeline {
             whatsapp: parts.whatsapp,
             queue: Queue::new(parts.redis, &parts.namespace),
             events: events.clone(),
-            writer: batch::Batches::start(writer, WRITERS, BATCH_MAX),
+            writer: batch::Batches::start(writer, WRITERS, BATCH_MAX, &parts.tasks),
             deadline: deadline_receiver,
         });
         let hasher = ctx.hasher.clone();
         let report = report::run(parts.pool.clone(), publisher, hasher, stuck, stopping_receiver.clone());
-        tokio::spawn(report);
-        tokio::spawn(refresh(ctx.clone(), stopping_receiver.clone()));
-        tokio::spawn(sweep_outbox(events, parts.pool, stopping_receiver));
+        parts.tasks.spawn("the reader of Meta's webhooks", report);
+        parts.tasks.spawn("the refresh of settings", refresh(ctx.clone(), stopping_receiver.clone()));
+        parts.tasks.spawn("the sweep of events", sweep_outbox(events, parts.pool, stopping_receiver));
         Ok(Self { ctx, deadline, stopping })
     }
 

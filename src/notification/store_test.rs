@@ -27,6 +27,7 @@ use crate::credit::{ledger, price};
 use crate::queue::Events;
 use crate::render::Category;
 use crate::secret::{Keyring, PhoneHasher, Secret, SecretKeys};
+use crate::task::Tasks;
 use crate::tenant::{self, ConfigurationChange, Currency, TenantChange, TenantId, phone, tests::add};
 use crate::whatsapp::{Class, Opaque, Scope, SendError};
 
@@ -169,7 +170,7 @@ impl World {
         tenant::store::set_configuration(pool, &keys, &code, &configuration, "test").await.unwrap();
         // Nobody listens there: events stay in the outbox.
         let events = Arc::new(Events::new(redis::Client::open("redis://127.0.0.1:1").unwrap(), "none"));
-        let publisher = Publisher::start(events, pool.clone());
+        let publisher = Publisher::start(events, pool.clone(), &Tasks::default());
         let settings = Arc::new(Settings::load(pool, keys).await.unwrap());
         let limits = Limits { attempts_max: 3, unknown_window: TimeDelta::minutes(10) };
         Self {

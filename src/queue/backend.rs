@@ -18,13 +18,14 @@ use tower::{Layer, Service};
 use super::hand::{Delivery, Hand, Outcome, Verdict};
 use super::pool::{Delivered, Pool};
 use super::{Options, Router, ack, intake, keeper, lanes};
+use crate::task::Tasks;
 
 /// The queue as one apalis worker sees it.
 #[must_use = "a Backend does nothing unless a worker polls it"]
 pub struct QueueBackend {
     pool: Arc<Pool>,
     delivered: Delivered,
-    tasks: Option<Tasks>,
+    running: Option<Running>,
     closing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
@@ -34,27 +35,27 @@ impl std::fmt::Debug for QueueBackend {
     }
 }
 
-struct Tasks {
+struct Running {
     fetchers: Vec<JoinHandle<()>>,
     renewals: JoinHandle<()>,
     ack: JoinHandle<()>,
 }
 
 impl QueueBackend {
-    /// Starts the tasks that fetch, renew and acknowledge; call it on a tokio runtime.
-    pub fn start(client: Client, options: Options, router: Router) -> Self {
+    /// Starts the tasks that fetch, renew and acknowledge, under watch; call it on a tokio runtime.
+    pub fn start(client: Client, options: Options, router: Router, watch: &Tasks) -> Self {
         let (pool, delivered, verdicts) = Pool::new(client, options, router);
-        let tasks = Tasks {
+        let running = Running {
             fetchers: vec![
-                tokio::spawn(intake::run(pool.clone())),
-                tokio::spawn(lanes::run(pool.clone())),
-                tokio::spawn(keeper::run(pool.clone())),
-                tokio::spawn(keeper::take_over_idle(pool.clone())),
+                watch.spawn("the reader of the intake", intake::run(pool.clone())),
+                watch.spawn("the server of lanes", lanes::run(pool.clone())),
+                watch.spawn("the keeper of the queue", keeper::run(pool.clone())),
+                watch.spawn("the takeover of jobs", keeper::take_over_idle(pool.clone())),
             ],
-            renewals: tokio::spawn(keeper::renew_leases(pool.clone())),
-            ack: tokio::spawn(ack::run(pool.clone(), verdicts)),
+            renewals: watch.spawn("the renewal of leases", keeper::renew_leases(pool.clone())),
+            ack: watch.spawn("the end of jobs", ack::run(pool.clone(), verdicts)),
         };
-        Self { pool, delivered, tasks: Some(tasks), closing: None }
+        Self { pool, delivered, running: Some(running), closing: None }
     }
 
     /// The shared state, for whoever stops it or reports on it.
@@ -68,10 +69,10 @@ impl QueueBackend {
         let pool = self.pool.clone();
         let (_, empty) = mpsc::unbounded_channel();
         let mut delivered = std::mem::replace(&mut self.delivered, empty);
-        let tasks = self.tasks.take();
+        let running = self.running.take();
         Box::pin(async move {
-            let Some(tasks) = tasks else { return };
-            for fetcher in tasks.fetchers {
+            let Some(running) = running else { return };
+            for fetcher in running.fetchers {
                 let _ = fetcher.await;
             }
             delivered.close();
@@ -82,8 +83,8 @@ impl QueueBackend {
             while pool.in_hand() > 0 {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
-            tasks.ack.abort();
-            tasks.renewals.abort();
+            running.ack.abort();
+            running.renewals.abort();
             keeper::forget(&pool, &pool.options.worker).await;
         })
     }

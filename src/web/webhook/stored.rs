@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use super::super::body::Held;
 use crate::notification::batch::{self, Batches};
 use crate::notification::store::webhook;
+use crate::task::Tasks;
 
 /// Transactions under way at once.
 const WRITERS: usize = 2;
@@ -29,8 +30,8 @@ pub(in crate::web) struct Away(String);
 
 impl Stored {
     /// Starts the writers.
-    pub(in crate::web) fn start(pool: PgPool) -> Self {
-        Self(Batches::start(Bodies(pool), WRITERS, BODIES))
+    pub(in crate::web) fn start(pool: PgPool, tasks: &Tasks) -> Self {
+        Self(Batches::start(Bodies(pool), WRITERS, BODIES, tasks))
     }
 
     /// Stores a body. After an error it may be stored all the same, so its sender's repetition must be harmless.
