@@ -64,7 +64,7 @@ impl Worker {
         let name = options.worker.clone();
         let concurrency = options.concurrency;
         tracing::info!(worker = name, concurrency, lease = ?options.lease, "worker starts");
-        let backend = QueueBackend::start(client, options, pipeline.router(), &tasks);
+        let backend = QueueBackend::start(client, options, pipeline.router(), pipeline.on_rejected(), &tasks);
         let queue = backend.pool();
         let ctx = pipeline.ctx.clone();
         // A Monitor may build its worker again after an error; this Backend has none, so there is one.

@@ -43,7 +43,7 @@ pub use process::{Ctx, process};
 pub use record::NotificationId;
 pub use status::{Reason, Status, UnknownStatus};
 
-use crate::queue::{Events, Lane, Queue, Router};
+use crate::queue::{Events, Lane, OnRejected, Queue, Router};
 use crate::render::Templates;
 use crate::secret::{Keyring, PhoneHasher, Sealed};
 use crate::task::Tasks;
@@ -135,6 +135,14 @@ impl Pipeline {
     pub fn router(&self) -> Router {
         let settings = self.ctx.settings.clone();
         Arc::new(move |payload| route(&settings, payload))
+    }
+
+    /// Tells producers of jobs that the queue itself rejects.
+    pub fn on_rejected(&self) -> OnRejected {
+        let events = self.ctx.events.clone();
+        Arc::new(move |payload, error| {
+            Box::pin(process::tell_rejected(events.clone(), payload.to_vec(), error.to_owned()))
+        })
     }
 
     /// From this moment on answers are awaited no longer: what is unanswered is unknown.

@@ -112,6 +112,17 @@ async fn reject(ctx: &Ctx, rejection: Rejection) -> Outcome {
     Outcome::Reject { error }
 }
 
+/// Tells of a job that the queue rejects, if it can be read whose it is.
+pub(super) async fn tell_rejected(events: Arc<Events>, payload: Vec<u8>, error: String) {
+    let (tenant, id) = match kmsnotif_jobs::parse(&payload) {
+        Ok(job) => (Some(job.tenant), Some(job.id)),
+        Err(rejection) => (rejection.tenant, rejection.id),
+    };
+    if let (Some(tenant), Some(id)) = (tenant, id) {
+        event::tell_rejected(&events, &event::rejected(&tenant, &id, &error, Utc::now())).await;
+    }
+}
+
 async fn reject_job(ctx: &Ctx, job: &Job, error: String) -> Outcome {
     event::tell_rejected(&ctx.events, &event::rejected(&job.tenant, &job.id, &error, Utc::now())).await;
     Outcome::Reject { error }

@@ -17,7 +17,7 @@ use tower::{Layer, Service};
 
 use super::hand::{Delivery, Hand, Outcome, Verdict};
 use super::pool::{Delivered, Pool};
-use super::{Options, Router, ack, intake, keeper, lanes};
+use super::{OnRejected, Options, Router, ack, intake, keeper, lanes};
 use crate::task::Tasks;
 
 /// The queue as one apalis worker sees it.
@@ -43,8 +43,8 @@ struct Running {
 
 impl QueueBackend {
     /// Starts the tasks that fetch, renew and acknowledge, under watch; call it on a tokio runtime.
-    pub fn start(client: Client, options: Options, router: Router, watch: &Tasks) -> Self {
-        let (pool, delivered, verdicts) = Pool::new(client, options, router);
+    pub fn start(client: Client, options: Options, router: Router, on_rejected: OnRejected, watch: &Tasks) -> Self {
+        let (pool, delivered, verdicts) = Pool::new(client, options, router, on_rejected);
         let running = Running {
             fetchers: vec![
                 watch.spawn("the reader of the intake", intake::run(pool.clone())),
