@@ -263,12 +263,10 @@ async fn out_of_time(mut deadline: tokio::sync::watch::Receiver<Option<Instant>>
 
 async fn settle(ctx: &Ctx, admitted: &Admitted, answer: Answer, text: Option<Text>) -> Outcome {
     count(&answer);
-    if let Answer::Failed(error) = &answer {
-        slow_down(ctx, admitted, error).await;
-    } else if admitted.known.tenant.configuration.as_ref().is_some_and(|configuration| configuration.blocked.is_some())
-    {
-        unblock(ctx, admitted).await;
-    }
+    let failed = match &answer {
+        Answer::Failed(error) => Some(error.clone()),
+        _ => None,
+    };
     let request = settle::Request {
         tenant_id: admitted.known.tenant.id,
         tenant_code: admitted.known.tenant.code.clone(),
@@ -278,7 +276,7 @@ async fn settle(ctx: &Ctx, admitted: &Admitted, answer: Answer, text: Option<Tex
         text,
         finished_at: Utc::now().max(admitted.started_at),
     };
-    match ctx.writer.settle(request).await {
+    let outcome = match ctx.writer.settle(request).await {
         Ok(outcome) => outcome,
         // The process ends; whoever gets the job next finds that a worker ended while it sent.
         Err(Unwritten::Ended) => Outcome::Delay { until: Utc::now() },
@@ -287,7 +285,15 @@ async fn settle(ctx: &Ctx, admitted: &Admitted, answer: Answer, text: Option<Tex
             tracing::error!(notification = %admitted.notification_id, error = %unwritten, "an answer could not be stored");
             Outcome::Done
         }
+    };
+    // Only now: while Redis is away this waits, and an answer that is not settled yet could be lost.
+    if let Some(error) = failed {
+        slow_down(ctx, admitted, &error).await;
+    } else if admitted.known.tenant.configuration.as_ref().is_some_and(|configuration| configuration.blocked.is_some())
+    {
+        unblock(ctx, admitted).await;
     }
+    outcome
 }
 
 fn count(answer: &Answer) {
