@@ -6,7 +6,7 @@
 use chrono::Utc;
 use sqlx::{AssertSqlSafe, Executor as _, PgPool, Row as _};
 
-use super::{begin, read, write};
+use super::{begin, read, webhook, write};
 
 /// The lines of a plan, as it is kept for a prepared statement of so many parameters.
 async fn plan(pool: &PgPool, sql: &'static str, parameters: usize) -> Vec<String> {
@@ -43,11 +43,21 @@ async fn assert_by_key(pool: &PgPool, statistics: &str) {
     }
 }
 
+/// Events without our data find their notification by the recipient, and never by way of the tenant.
+async fn assert_by_recipient(pool: &PgPool, statistics: &str) {
+    let lines = plan(pool, webhook::FIND_BY_WAMID, 3).await;
+    let found: Vec<_> = lines.iter().filter(|line| line.contains("Bitmap Index Scan on notification_2")).collect();
+    let all = lines.join("\n");
+    assert!(found.len() >= 8 && found.iter().all(|line| line.contains("recipient_hash_idx")), "{statistics}:\n{all}");
+}
+
 #[sqlx::test]
 async fn rows_are_found_by_their_key_although_months_were_analyzed_while_they_were_empty(pool: PgPool) {
     assert_by_key(&pool, "nothing was ever analyzed").await;
+    assert_by_recipient(&pool, "nothing was ever analyzed").await;
     pool.execute("vacuum analyze").await.unwrap();
     assert_by_key(&pool, "all is empty").await;
+    assert_by_recipient(&pool, "all is empty").await;
     sqlx::query(
         "with tenant as (select array_agg(gen_random_uuid()) as ids from generate_series(1, 20)) \
          insert into notification (tenant_id, notification_id, job_id, kind, category, status, language, token, \
@@ -62,4 +72,5 @@ async fn rows_are_found_by_their_key_although_months_were_analyzed_while_they_we
     .unwrap();
     pool.execute("vacuum analyze").await.unwrap();
     assert_by_key(&pool, "this month is full and the next is empty").await;
+    assert_by_recipient(&pool, "this month is full and the next is empty").await;
 }
