@@ -16,6 +16,6 @@ mod server; // servers that can be killed
 pub use app::{TestApp, outcomes};
 pub use build::{SECRET_KEYS, keyring};
 pub use job::{Draft, phone, prescription, registration, reminder};
-pub use poll::{until, until_seen, until_within};
+pub use poll::{Stopwatch, until, until_seen, until_within};
 pub use process::{Process, signal};
 pub use server::{OwnPostgres, OwnRedis};
