@@ -42,7 +42,7 @@ create table notification (
     token text not null,
     send_after timestamptz,
     expires_at timestamptz,
-    -- When a row is due that waits; null otherwise. A first attempt in `sending`
+    -- When a row is due that waits or is unknown; null once its outcome is known. A first attempt in `sending`
     -- has none either: a notification that goes the ordinary way never touches an indexed column again, so its
     -- updates stay on their page (HOT). The sweep gives one to those that a crash left in `sending`.
     due_at timestamptz,
@@ -70,7 +70,7 @@ create table notification (
 -- All notifications of one patient (opt-out, erasure, search by phone).
 -- The hash comes first, so that a plan made while a month is empty cannot mistake it for an index of the tenant.
 create index notification_recipient on notification (recipient_hash, tenant_id);
--- What waits: the sweep.
+-- What waits and what is unknown: the sweep, unknown outcomes.
 create index notification_due on notification (due_at) where due_at is not null;
 -- Rows lie in the order of their creation: a time is found by a few pages of summary, which cost no insert anything.
 create index notification_created on notification using brin (created_at) with (pages_per_range = 32, autosummarize = on);

@@ -1,6 +1,7 @@
 -- What resolves outcomes that nobody told us: evidence of a sender's webhook, events that came too early, and the
 -- record of messages that went out twice.
 
+-- From here on `due_at` is for what waits (and what a crash left in `sending`), `resolve_at` for outcomes.
 -- When an outcome is decided about that nobody told us of: an unknown one, or one that was taken on and is never
 -- delivered. Null on the ordinary way, so that it costs no update anything (see due_at, which retries have).
 alter table notification add column resolve_at timestamptz;
@@ -52,5 +53,13 @@ create table duplicate_delivery (
     primary key (tenant_id, notification_id, attempt)
 );
 
+-- When Meta's webhook may have been refused last: a body that was not stored, or a web that was away. What was
+-- refused comes again later, so nothing follows from its absence until the window of an unknown outcome is over anew.
+alter table sweep_mark add column webhook_refused_at timestamptz;
+
 -- Until when notifications were looked through for messages that were taken and never delivered.
 alter table sweep_mark add column undelivered_until timestamptz not null default now();
+
+-- An id that was cancelled before its job was seen has a row without a kind, and a key whose content hash is 32 bytes
+-- of zero: whatever comes under that id is found cancelled.
+alter table notification alter column kind drop not null;

@@ -3,18 +3,19 @@
 use std::pin::pin;
 
 use anyhow::bail;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use futures::StreamExt as _;
 use serde::Serialize;
 use sqlx::PgPool;
 
-use super::output::{Column, Show, number, text};
+use super::output::{Column, Show, moment, number, text};
 use super::{Global, Output, value};
 use crate::notification::Status;
 use crate::notification::store::{self, AttemptView, Filter, NotificationView};
 use crate::tenant::store as tenant_store;
 
+mod manual;
 mod resend;
 
 /// Subcommands of `notification`.
@@ -26,6 +27,10 @@ pub enum Command {
     Show(ShowArgs),
     /// Send again what was not sent, failed, or is unknown: one, or many after a top-up.
     Resend(Box<resend::Resend>),
+    /// Withdraw one that waits, or an id whose job has not come yet.
+    Cancel(manual::Cancel),
+    /// Say whether a notification of unknown outcome arrived.
+    Resolve(manual::Resolve),
 }
 
 /// Flags of `notification list`.
@@ -81,7 +86,7 @@ impl Show for Row {
             moment(row.created_at),
             row.tenant.clone(),
             row.id.clone(),
-            row.kind.clone(),
+            row.kind.clone().unwrap_or_default(),
             row.status.clone(),
             row.reason.clone().unwrap_or_default(),
             row.to.clone().unwrap_or_default(),
@@ -127,7 +132,7 @@ impl Show for Whole {
             shown.notification.to_string(),
             shown.tenant.clone(),
             shown.id.clone(),
-            shown.kind.clone(),
+            shown.kind.clone().unwrap_or_default(),
             shown.status.clone(),
             optional(&shown.reason),
             optional(&shown.to),
@@ -175,19 +180,12 @@ impl Show for Attempt {
     }
 }
 
-fn moment(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
 /// Runs a subcommand of `notification`.
 pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyhow::Result<()> {
     let mut output = Output::new(global.json);
     match command {
         Command::List(args) => {
-            let tenant = match &args.tenant {
-                Some(code) => Some(tenant_store::get(pool, code).await?.id),
-                None => None,
-            };
+            let tenant = value::tenant_id(args.tenant.as_deref(), pool).await?;
             let filter = Filter { tenant, status: args.status, limit: args.limit };
             let mut rows = pin!(store::list(pool, &filter));
             while let Some(row) = rows.next().await {
@@ -195,6 +193,8 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
             }
         }
         Command::Resend(args) => return resend::run(*args, global, pool).await,
+        Command::Cancel(args) => return manual::cancel(args, global, pool).await,
+        Command::Resolve(args) => return manual::resolve(args, global, pool).await,
         Command::Show(args) => {
             let tenant = tenant_store::get(pool, &args.tenant).await?;
             let Some(mut shown) = store::find(pool, tenant.id, &args.id).await? else {
@@ -230,7 +230,7 @@ mod tests {
             notification: uuid::Uuid::from_u128(7),
             id: "REG-1".to_owned(),
             tenant: "rs-harapan".to_owned(),
-            kind: "registration_confirmed".to_owned(),
+            kind: Some("registration_confirmed".to_owned()),
             status: "accepted".to_owned(),
             reason: None,
             to: Some("+6281234567890".to_owned()),

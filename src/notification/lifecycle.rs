@@ -13,7 +13,7 @@ use super::record::{AttemptEnd, Change, Movement, Record};
 use super::retry;
 use super::status::{Reason, Status};
 use crate::config::WorkerConfig;
-use crate::whatsapp::{Class, SendError};
+use crate::whatsapp::{Class, Scope, SendError};
 
 pub(crate) use reported::{Report, Reported, is_duplicate_delivery, proven_end, reported};
 
@@ -78,7 +78,9 @@ pub(crate) fn answered(
     if record.attempt != number {
         return None;
     }
-    if !matches!(record.status, Status::Sending | Status::Unknown) {
+    // While it waits to be sent again, only that Meta took the message after all is news.
+    let news = record.status == Status::Waiting && matches!(answer, Answer::Accepted { .. });
+    if !matches!(record.status, Status::Sending | Status::Unknown) && !news {
         // A status event was faster and settled it; what is left is to complete the attempt.
         let mut change = Change::of(record);
         change.end_attempt(now, end_of(answer));
@@ -132,21 +134,27 @@ fn accept(change: &mut Change, wamid: &str, now: DateTime<Utc>) {
 }
 
 fn refuse(change: &mut Change, error: &SendError, now: DateTime<Utc>, limits: Limits) {
+    // Whoever found its worker dead has counted this attempt.
+    let counts = i32::from(change.record.status != Status::Unknown);
     match error.class() {
         Class::Rejected if error.reason() == Reason::Undeliverable.as_str() => change.fail(Reason::Undeliverable, now),
         Class::Template if error.code() == Some(TEMPLATE_PAUSED) => wait(change, now + TEMPLATE_PAUSED_WAIT, now),
         Class::Rejected | Class::Template => change.fail(Reason::Rejected, now),
         Class::Unknown => {
-            change.record.attempts_counted += 1;
+            change.record.attempts_counted += counts;
             make_unknown(change, now, limits);
         }
         Class::SenderBlocked => wait(change, now + BLOCKED_WAIT, now),
+        Class::Throttled(Scope::Pair) => {
+            let nth = change.record.attempt.unsigned_abs();
+            wait(change, now + retry::pair_wait(nth, error.retry_after()), now);
+        }
         Class::Throttled(_) => {
             let nth = change.record.attempt.unsigned_abs();
             wait(change, now + retry::wait(nth, error.retry_after()), now);
         }
         Class::Unavailable => {
-            change.record.attempts_counted += 1;
+            change.record.attempts_counted += counts;
             let counted = change.record.attempts_counted.unsigned_abs();
             if counted >= limits.attempts_max {
                 return change.fail(Reason::AttemptsExhausted, now);
@@ -154,7 +162,7 @@ fn refuse(change: &mut Change, error: &SendError, now: DateTime<Utc>, limits: Li
             wait(change, now + retry::wait(counted, error.retry_after()), now);
         }
         Class::Wait => {
-            change.record.attempts_counted += 1;
+            change.record.attempts_counted += counts;
             if change.record.attempts_counted.unsigned_abs() >= limits.attempts_max {
                 return change.fail(Reason::AttemptsExhausted, now);
             }
@@ -173,6 +181,10 @@ fn wait(change: &mut Change, due_at: DateTime<Utc>, now: DateTime<Utc>) {
 }
 
 fn make_unknown(change: &mut Change, now: DateTime<Utc>, limits: Limits) {
+    if change.record.status == Status::Unknown {
+        // The window counts from the moment it became unknown.
+        return;
+    }
     change.record.unknown_at = Some(now);
     change.status(Status::Unknown, None);
     change.record.resolve_at = Some(now + limits.unknown_window);
@@ -236,6 +248,30 @@ pub(crate) fn resent(record: Record, token: String, now: DateTime<Utc>) -> Optio
     (record.wamid, record.billed_type, record.billed_category) = (None, None, None);
     (record.accepted_at, record.sent_at, record.delivered_at, record.read_at) = (None, None, None, None);
     (record.failed_at, record.unknown_at) = (None, None);
+    Some(change)
+}
+
+/// Ends a notification that waits because people withdraw it; `None` when it is under way or has ended.
+pub(crate) fn cancelled(record: Record, now: DateTime<Utc>) -> Option<Change> {
+    (record.status == Status::Waiting).then(|| give_up(record, Reason::Cancelled, now))
+}
+
+/// Settles an unknown outcome by what people found out; `None` when it is not unknown.
+///
+/// What arrived is paid for; what did not ends `unresolved`, and its credit is given back.
+pub(crate) fn ruled(record: Record, arrived: bool, now: DateTime<Utc>) -> Option<Change> {
+    if record.status != Status::Unknown {
+        return None;
+    }
+    let mut change = Change::of(record);
+    if arrived {
+        change.post();
+        change.record.accepted_at.get_or_insert(now);
+        change.record.delivered_at.get_or_insert(now);
+        change.status(Status::Delivered, None);
+    } else {
+        change.fail(Reason::Unresolved, now);
+    }
     Some(change)
 }
 

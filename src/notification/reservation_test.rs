@@ -100,8 +100,12 @@ fn apply(record: &Record, happening: &Happening, available: Decimal) -> Option<C
         Happening::Resolve(hours, proven) => {
             let now = now() + TimeDelta::hours(*hours);
             let proof = proven.then_some(now);
-            let evidence =
-                Evidence { attempt_ended_at: proof, event_at: proof, sender_since: Some(DateTime::UNIX_EPOCH) };
+            let evidence = Evidence {
+                attempt_ended_at: proof,
+                event_at: proof,
+                refused_at: None,
+                sender_since: Some(DateTime::UNIX_EPOCH),
+            };
             let ttl = TimeDelta::hours(12);
             match record.status {
                 Status::Unknown => resolve_unknown(record, &evidence, ttl, second_token(now), now, LIMITS),

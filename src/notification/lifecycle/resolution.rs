@@ -27,15 +27,18 @@ pub(crate) struct Evidence {
     pub(crate) attempt_ended_at: Option<DateTime<Utc>>,
     /// When the latest status event was processed.
     pub(crate) event_at: Option<DateTime<Utc>>,
+    /// When the webhook may have been refused last, by us: what was refused comes again later.
+    pub(crate) refused_at: Option<DateTime<Utc>>,
     /// Since when the tenant sends from this sender: what another one reports says nothing of it.
     pub(crate) sender_since: Option<DateTime<Utc>>,
 }
 
 impl Evidence {
-    /// Whether an attempt that ended at `ended_at` would have been reported by now.
-    fn is_absent(&self, ended_at: DateTime<Utc>) -> bool {
+    /// Whether an attempt that ended at `ended_at` would have been reported and stored by now.
+    fn is_absent(&self, ended_at: DateTime<Utc>, now: DateTime<Utc>, window: TimeDelta) -> bool {
         self.attempt_ended_at.is_some_and(|latest| latest >= ended_at)
             && self.sender_since.is_some_and(|since| since <= ended_at)
+            && self.refused_at.is_none_or(|refused_at| refused_at + window <= now)
     }
 
     /// Whether the webhook reported anything at or after this moment.
@@ -72,7 +75,7 @@ pub(crate) fn resolve_unknown(
     let mut change = Change::of(record);
     if is_second(&change.record.token) {
         change.fail(Reason::OutcomeUnknown, now);
-    } else if evidence.is_absent(unknown_at) {
+    } else if evidence.is_absent(unknown_at, now, limits.unknown_window) {
         if change.record.expires_at.is_some_and(|expires_at| expires_at <= now) {
             change.fail(Reason::Expired, now);
         } else {

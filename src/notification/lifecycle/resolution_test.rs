@@ -69,6 +69,7 @@ fn evidence(after: TimeDelta) -> Evidence {
     Evidence {
         attempt_ended_at: Some(unknown_at + after),
         event_at: Some(now()),
+        refused_at: None,
         sender_since: Some(unknown_at - TimeDelta::days(9)),
     }
 }
@@ -94,12 +95,19 @@ fn nothing_is_sent_again_without_evidence() {
     let earlier = evidence(TimeDelta::milliseconds(-1));
     let other_sender = Evidence { sender_since: Some(now()), ..evidence(TimeDelta::minutes(1)) };
     let unconfigured = Evidence { sender_since: None, ..evidence(TimeDelta::minutes(1)) };
-    for silent in [Evidence::default(), earlier, other_sender, unconfigured] {
+    let refused = Evidence { refused_at: Some(now() - TimeDelta::minutes(9)), ..evidence(TimeDelta::minutes(1)) };
+    for silent in [Evidence::default(), earlier, other_sender, unconfigured, refused] {
         let change = resolve(unknown(), &silent, now()).unwrap();
         assert_eq!(end(&change), (Status::Unknown, None, None), "{silent:?}");
         assert!(change.record.held && !change.told);
         assert_eq!(change.record.resolve_at, Some(now() + TimeDelta::minutes(1)));
     }
+}
+
+#[test]
+fn what_was_refused_has_come_again_a_window_later() {
+    let refused = Evidence { refused_at: Some(now() - LIMITS.unknown_window), ..evidence(TimeDelta::zero()) };
+    assert_eq!(resolve(unknown(), &refused, now()).unwrap().record.status, Status::Waiting);
 }
 
 #[test]

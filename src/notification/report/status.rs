@@ -14,7 +14,7 @@ use crate::notification::record::{Change, NotificationId, Record};
 use crate::notification::store::resolution::{self, Orphan, Proof};
 use crate::notification::store::{self, Stuck, webhook};
 use crate::secret::PhoneHasher;
-use crate::telemetry::metric;
+use crate::telemetry::{metric, trace};
 use crate::tenant::TenantId;
 use crate::whatsapp::webhook::{Status, StatusEvent};
 
@@ -40,8 +40,12 @@ pub(super) async fn apply(
     let orphans = resolution::claim_orphans(tx, ORPHANS_MAX).await?;
     store::find_by_key(tx).await?;
     let received = events.len();
-    let (kept, orphaned): (Vec<_>, Vec<_>) =
-        orphans.into_iter().map(|Orphan { id, received_at, event }| ((id, received_at), event)).unzip();
+    let unreadable: Vec<_> = orphans.iter().filter(|orphan| orphan.event.is_none()).map(|orphan| orphan.id).collect();
+    resolution::delete_orphans(tx, &unreadable).await?;
+    let (kept, orphaned): (Vec<_>, Vec<_>) = orphans
+        .into_iter()
+        .filter_map(|Orphan { id, received_at, event }| event.map(|event| ((id, received_at), event)))
+        .unzip();
     let events: Vec<StatusEvent> = events.into_iter().chain(orphaned).collect();
     let targets = find_targets(tx, &events, hasher).await?;
     let locked = store::lock_free_accounts(tx, targets.iter().flatten().map(|(tenant, _)| *tenant), stuck).await?;
@@ -61,7 +65,28 @@ pub(super) async fn apply(
     keep_trying(tx, &kept, tried, &held_up[received..]).await?;
     let codes = store::list_codes(tx, decided.changes.iter().map(|change| change.record.tenant_id)).await?;
     let codes = codes.iter().map(|(tenant, code)| (*tenant, code.as_str())).collect();
-    store::write(tx, &[], decided.changes, &codes, now).await
+    let spans = open_spans(tx, &decided.changes).await?;
+    let lines = store::write(tx, &[], decided.changes, &codes, now).await;
+    drop(spans);
+    lines
+}
+
+/// Spans of these changes in the traces of the jobs they go back to; none where no trace leaves this process.
+async fn open_spans(tx: &mut sqlx::PgConnection, changes: &[Change]) -> Result<Vec<tracing::Span>, sqlx::Error> {
+    if !trace::is_exported() {
+        return Ok(Vec::new());
+    }
+    let ids = changes.iter().map(|change| (change.record.tenant_id, change.record.notification_id));
+    let traceparents = store::list_traceparents(tx, ids).await?;
+    let spans = changes.iter().filter_map(|change| {
+        let (id, status) = (change.record.notification_id, change.record.status);
+        let traceparent = traceparents.get(&id)?;
+        let span = tracing::trace_span!(target: trace::TARGET, parent: None, "status_event", notification = %id,
+            status = %status);
+        trace::follow(&span, Some(traceparent));
+        Some(span)
+    });
+    Ok(spans.collect())
 }
 
 /// The notification each event speaks of: by our echoed data, else by Meta's id of the message.

@@ -5,6 +5,7 @@
 
 mod account;
 mod job;
+pub(crate) mod manual;
 #[cfg(test)]
 mod plan_test;
 mod read;
@@ -27,17 +28,20 @@ use uuid::Uuid;
 use super::admit::Request;
 use super::record::Record;
 use crate::credit::price::{self, PriceKey};
-use crate::tenant::{self, Tenant, TenantId};
+use crate::tenant::{self, E164, Tenant, TenantId};
 use crate::whatsapp::SendError;
 
 pub(crate) use account::{
     Locked, Stuck, begin, begin_claiming, find_by_key, list_revisions, lock_accounts, lock_free_accounts,
 };
-pub(crate) use read::{list_by_id, list_by_key};
+pub(crate) use read::{list_by_id, list_by_key, list_traceparents};
 pub use reconcile::{list_drifting, reconcile};
 pub(crate) use stranded::{Stranded, list_overdue, list_stranded, mark_crashed_due};
 pub use view::{AttemptView, Filter, NotificationView, find, find_id, list};
 pub(crate) use write::write;
+
+/// Months of notifications that are made ahead.
+const MONTHS_AHEAD: i32 = 6;
 
 /// Takes the keys of these jobs; returns those that were free. Two workers with one key wait for each other here.
 pub(crate) async fn insert_keys(
@@ -72,9 +76,14 @@ pub(crate) async fn insert_keys(
 /// What is stored under a key that was taken before.
 #[derive(Debug)]
 pub(crate) struct Existing {
+    /// Zeros for an id that was cancelled before its job was seen.
     pub(crate) content_hash: [u8; 32],
     /// None once its month was dropped.
     pub(crate) record: Option<Record>,
+    /// As it was admitted; none once erased, or where it was no phone number.
+    pub(crate) recipient: Option<E164>,
+    /// As it was admitted.
+    pub(crate) language: Option<kmsnotif_jobs::Language>,
 }
 
 /// Records on which days prices were used: earlier prices may not change any more.
@@ -181,8 +190,8 @@ pub(crate) async fn list_codes(
     Ok(rows.into_iter().collect())
 }
 
-/// Creates the partitions of the coming months. Safe to run by several processes, and again.
-pub async fn ensure_partitions(executor: impl sqlx::PgExecutor<'_>, months: i32) -> Result<(), sqlx::Error> {
-    sqlx::query("select ensure_partitions($1)").bind(months).execute(executor).await?;
+/// Makes the partitions from last month to [`MONTHS_AHEAD`]. Safe to run by several processes, and again.
+pub async fn ensure_partitions(executor: impl sqlx::PgExecutor<'_>) -> Result<(), sqlx::Error> {
+    sqlx::query("select ensure_partitions($1)").bind(MONTHS_AHEAD).execute(executor).await?;
     Ok(())
 }

@@ -7,11 +7,11 @@ use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::Existing;
+use crate::column::parsed;
 use crate::notification::admit::Request;
 use crate::notification::record::{NotificationId, Record};
 
-use crate::render::UnknownCategory;
-use crate::tenant::TenantId;
+use crate::tenant::{E164, TenantId};
 
 /// The columns of a [`Record`], of the table `n`.
 macro_rules! record_columns {
@@ -25,7 +25,7 @@ macro_rules! record_columns {
 }
 
 pub(super) const LIST_BY_KEY: &str = concat!(
-    "select k.tenant_id as key_tenant, k.job_id as key_job, k.content_hash, ",
+    "select k.tenant_id as key_tenant, k.job_id as key_job, k.content_hash, n.recipient, n.recipient_hash, n.language, ",
     record_columns!(),
     " from unnest($1::uuid[], $2::text[]) as asked (tenant_id, job_id) \
      join notification_key k on k.tenant_id = asked.tenant_id and k.job_id = asked.job_id \
@@ -63,7 +63,13 @@ pub(crate) async fn list_by_key(
                 Some(_) => Some(read_record(&row)?),
                 None => None,
             };
-            Ok(((row.try_get("key_tenant")?, row.try_get("key_job")?), Existing { content_hash, record }))
+            let recipient: Option<&str> = row.try_get("recipient")?;
+            let hash: Option<&[u8]> = row.try_get("recipient_hash")?;
+            let recipient = recipient.filter(|_| hash.is_some()).and_then(E164::from_stored);
+            let language: Option<&str> = row.try_get("language")?;
+            let language = language.and_then(|language| language.parse().ok());
+            let existing = Existing { content_hash, record, recipient, language };
+            Ok(((row.try_get("key_tenant")?, row.try_get("key_job")?), existing))
         })
         .collect()
 }
@@ -78,14 +84,32 @@ pub(crate) async fn list_by_id(
     rows.iter().map(|row| read_record(row).map(|record| (record.notification_id, record))).collect()
 }
 
+/// The traces of notifications whose producer named one.
+pub(crate) async fn list_traceparents(
+    tx: &mut PgConnection,
+    ids: impl Iterator<Item = (TenantId, NotificationId)>,
+) -> Result<HashMap<NotificationId, String>, sqlx::Error> {
+    let (tenants, ids): (Vec<TenantId>, Vec<Uuid>) = ids.unzip();
+    let rows: Vec<(NotificationId, String)> = sqlx::query_as(
+        "select n.notification_id, n.traceparent \
+         from unnest($1::uuid[], $2::uuid[]) as asked (tenant_id, notification_id) \
+         join notification n on n.tenant_id = asked.tenant_id and n.notification_id = asked.notification_id \
+         where n.traceparent is not null",
+    )
+    .bind(tenants)
+    .bind(ids)
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().collect())
+}
+
 pub(super) fn read_record(row: &PgRow) -> Result<Record, sqlx::Error> {
-    let (status, category): (&str, &str) = (row.try_get("status")?, row.try_get("category")?);
     Ok(Record {
         tenant_id: row.try_get("tenant_id")?,
         notification_id: row.try_get("notification_id")?,
         job_id: row.try_get("job_id")?,
-        category: category.parse().map_err(|error: UnknownCategory| sqlx::Error::Decode(Box::new(error)))?,
-        status: status.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+        category: parsed(row, "category")?,
+        status: parsed(row, "status")?,
         reason: row.try_get("reason")?,
         price_id: row.try_get("price_id")?,
         price: row.try_get("price")?,

@@ -72,9 +72,11 @@ pub(crate) async fn list_senders(
     pool: &PgPool,
     tenants: &[TenantId],
 ) -> Result<HashMap<TenantId, Sender>, sqlx::Error> {
-    type Row = (TenantId, String, Option<DateTime<Utc>>, Option<DateTime<Utc>>, Option<DateTime<Utc>>);
+    type Row =
+        (TenantId, String, Option<DateTime<Utc>>, Option<DateTime<Utc>>, Option<DateTime<Utc>>, Option<DateTime<Utc>>);
     let rows: Vec<Row> = sqlx::query_as(
-        "select t.tenant_id, t.code, e.attempt_ended_at, e.event_at, c.sender_since from tenant t \
+        "select t.tenant_id, t.code, e.attempt_ended_at, e.event_at, m.webhook_refused_at, c.sender_since \
+         from tenant t cross join sweep_mark m \
          left join whatsapp_configuration c on c.tenant_id = t.tenant_id \
          left join sender_evidence e on e.tenant_id = t.tenant_id and e.phone_number_id = c.phone_number_id \
          where t.tenant_id = any($1)",
@@ -84,8 +86,8 @@ pub(crate) async fn list_senders(
     .await?;
     Ok(rows
         .into_iter()
-        .map(|(tenant, code, attempt_ended_at, event_at, sender_since)| {
-            let evidence = Evidence { attempt_ended_at, event_at, sender_since };
+        .map(|(tenant, code, attempt_ended_at, event_at, refused_at, sender_since)| {
+            let evidence = Evidence { attempt_ended_at, event_at, refused_at, sender_since };
             (tenant, Sender { code, evidence })
         })
         .collect())
@@ -149,7 +151,8 @@ pub(crate) async fn insert_duplicates(
 pub(crate) struct Orphan {
     pub(crate) id: Uuid,
     pub(crate) received_at: DateTime<Utc>,
-    pub(crate) event: StatusEvent,
+    /// None when another version wrote it in a way that this one cannot read.
+    pub(crate) event: Option<StatusEvent>,
 }
 
 /// Claims orphans that are to be tried again, for this transaction.
@@ -161,12 +164,17 @@ pub(crate) async fn claim_orphans(tx: &mut PgConnection, most: i64) -> Result<Ve
     .bind(most)
     .fetch_all(tx)
     .await?;
-    rows.into_iter()
+    Ok(rows
+        .into_iter()
         .map(|(id, received_at, event)| {
-            let event = serde_json::from_str(&event).map_err(|error| sqlx::Error::Decode(error.into()))?;
-            Ok(Orphan { id, received_at, event })
+            let event = serde_json::from_str(&event);
+            Orphan {
+                id,
+                received_at,
+                event: event.inspect_err(|error| tracing::warn!(%error, "an orphan is unreadable")).ok(),
+            }
         })
-        .collect()
+        .collect())
 }
 
 /// Keeps events whose tenant is stuck, and others if they are of a sender of ours; says how many.

@@ -96,7 +96,7 @@ async fn months_are_made_beside_a_reader_that_takes_long_and_nobody_waits_for_th
     let mut reader = pool.begin().await.unwrap();
     sqlx::query("select count(*) from notification").execute(&mut *reader).await.unwrap();
     let mut months = begin(&pool).await.unwrap();
-    ensure_partitions(&mut *months, 9).await.unwrap();
+    sqlx::query("select ensure_partitions(9)").execute(&mut *months).await.unwrap();
     // Not committed yet: whoever works on the table notices nothing.
     let mut worker = begin(&pool).await.unwrap();
     sqlx::query("set local lock_timeout = '1ms'").execute(&mut *worker).await.unwrap();

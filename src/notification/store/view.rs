@@ -21,8 +21,8 @@ pub struct NotificationView {
     pub id: String,
     /// The tenant's code.
     pub tenant: String,
-    /// The job's kind.
-    pub kind: String,
+    /// The job's kind; null for an id that was cancelled before its job was seen.
+    pub kind: Option<String>,
     /// Where it stands.
     pub status: String,
     /// Why it was not sent, or failed.

@@ -112,9 +112,11 @@ async fn insert(tx: &mut PgConnection, fresh: &[Fresh<'_>]) -> Result<(), sqlx::
 pub(super) const UPDATE: &str = "update notification n set status = c.status, reason = c.reason, price_id = c.price_id, price = c.price, \
      currency = c.currency, held = c.held, posted = c.posted, refunded = c.refunded, attempt = c.attempt, \
      attempt_started_at = c.attempt_started_at, attempts_counted = c.attempts_counted, token = c.token, \
-     due_at = c.due_at, resolve_at = c.resolve_at, seq = c.seq, wamid = c.wamid, billed_type = c.billed_type, \
+     due_at = c.due_at, seq = c.seq, wamid = c.wamid, billed_type = c.billed_type, \
      billed_category = c.billed_category, accepted_at = c.accepted_at, sent_at = c.sent_at, \
-     delivered_at = c.delivered_at, read_at = c.read_at, failed_at = c.failed_at, unknown_at = c.unknown_at \
+     delivered_at = c.delivered_at, read_at = c.read_at, failed_at = c.failed_at, unknown_at = c.unknown_at, \
+     resolve_at = case when c.status in ('accepted', 'sent') then coalesce(c.resolve_at, n.resolve_at) \
+                       else c.resolve_at end \
  from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::numeric[], $7::text[], \
      $8::bool[], $9::bool[], $10::bool[], $11::int[], $12::timestamptz[], $13::int[], $14::text[], \
      $15::timestamptz[], $16::timestamptz[], $17::int[], $18::text[], $19::text[], $20::text[], \
