@@ -5,17 +5,18 @@
 
 use sqlx::{PgPool, Postgres, Transaction};
 
-/// The SQL that begins a transaction that writes; more settings may follow, each after a semicolon.
+/// The SQL that begins a transaction that writes; more settings may follow (`set_config('jit', 'off', true)`).
 ///
-/// `set local`, for a PgBouncer that lends a connection per transaction would keep settings of a session.
+/// They end with the transaction, for a PgBouncer that lends a connection per transaction would keep settings of a
+/// session; and they are one statement, for the pipeline pays for each.
 macro_rules! begin_sql {
     ($($more:expr)?) => {
         concat!(
             // Ours are at work between two statements for milliseconds; one that is silent for so long is gone.
-            "begin; set local idle_in_transaction_session_timeout = '5s'; ",
+            "begin; select set_config('idle_in_transaction_session_timeout', '5s', true), ",
             // Longer than that, so that whoever waits outlives the silent one.
-            "set local lock_timeout = '10s'; set local statement_timeout = '60s'",
-            $("; ", $more)?
+            "set_config('lock_timeout', '10s', true), set_config('statement_timeout', '60s', true)",
+            $(", ", $more)?
         )
     };
 }

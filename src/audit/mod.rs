@@ -50,7 +50,7 @@ pub async fn is_restored(executor: impl PgExecutor<'_>) -> Result<bool, sqlx::Er
 /// Run again, it does nothing.
 pub async fn rebase(pool: &PgPool, actor: &str) -> Result<Option<i64>, sqlx::Error> {
     // All that is stored is looked through.
-    let mut tx = pool.begin_with(database::begin_sql!("set local statement_timeout = 0")).await?;
+    let mut tx = pool.begin_with(database::begin_sql!("set_config('statement_timeout', '0', true)")).await?;
     if !store::is_restored(&mut *tx).await? {
         return Ok(None);
     }

@@ -20,11 +20,11 @@ use crate::tenant::TenantId;
 macro_rules! claiming_sql {
     ($($more:expr)?) => {
         database::begin_sql!(concat!(
-            "select set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true), \
+            "set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true), \
              set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), \
              set_config('enable_seqscan', 'off', true), set_config('statement_timeout', '20s', true), \
              set_config('lock_timeout', '2s', true)"
-            $(, "; ", $more)?
+            $(, ", ", $more)?
         ))
     };
 }
@@ -35,7 +35,7 @@ macro_rules! claiming_sql {
 /// month fills; what is switched off here are the ways to do so.
 macro_rules! by_key_sql {
     () => {
-        "select set_config('enable_indexscan', 'off', true), set_config('enable_indexonlyscan', 'off', true)"
+        "set_config('enable_indexscan', 'off', true), set_config('enable_indexonlyscan', 'off', true)"
     };
 }
 
@@ -51,7 +51,7 @@ pub(crate) async fn begin_claiming(pool: &PgPool) -> Result<Transaction<'static,
 
 /// From here on statements find rows by key alone, as after [`begin`].
 pub(crate) async fn find_by_key(tx: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query(by_key_sql!()).execute(tx).await?;
+    sqlx::query(concat!("select ", by_key_sql!())).execute(tx).await?;
     Ok(())
 }
 

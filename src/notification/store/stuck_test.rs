@@ -1,12 +1,10 @@
 //! Locks that are waited for, and what is true once they are there.
 
-use std::time::Duration;
-
 use chrono::{TimeDelta, Utc};
 use serde_json::json;
 use sqlx::PgPool;
 
-use super::{Stuck, begin, ensure_partitions, list_revisions, lock_accounts, lock_free_accounts, resolution, webhook};
+use super::{Stuck, begin, list_revisions, lock_accounts, lock_free_accounts, resolution, webhook};
 use crate::database::is_locked;
 use crate::tenant::{self, TenantChange, tests::add};
 use crate::whatsapp::webhook::{Change, parse};
@@ -84,7 +82,7 @@ async fn events_of_a_tenant_that_is_stuck_count_as_not_applied(pool: PgPool) {
     let open = webhook::list_open(&pool, 10).await.unwrap();
     assert_eq!(open.len(), 1);
     assert!(webhook::is_any_of_open(&pool, &[]).await.unwrap());
-    let later = Utc::now() + TimeDelta::from_std(Duration::from_secs(60)).unwrap();
+    let later = Utc::now() + TimeDelta::minutes(1);
     let mut tx = begin(&pool).await.unwrap();
     resolution::postpone_orphans(&mut tx, &[(open[0], later, None)]).await.unwrap();
     tx.commit().await.unwrap();

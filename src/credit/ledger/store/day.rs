@@ -70,7 +70,8 @@ pub async fn rebuild(pool: &PgPool) -> Result<u64, sqlx::Error> {
 async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     // The whole ledger may be added up; what it holds meanwhile, only another roll-up waits for.
     pool.begin_with(database::begin_sql!(
-        "set local statement_timeout = 0; set local jit = off; set local plan_cache_mode = force_custom_plan"
+        "set_config('statement_timeout', '0', true), set_config('jit', 'off', true), \
+         set_config('plan_cache_mode', 'force_custom_plan', true)"
     ))
     .await
 }
