@@ -243,7 +243,7 @@ async fn insert_plainly(pool: &PgPool, sql: &str) -> Result<(), sqlx::Error> {
 async fn a_row_of_another_time_is_refused_and_named_if_the_refusal_was_passed(pool: PgPool) {
     some(&pool).await;
     keep(&pool).await;
-    let long_ago = Uuid::from_u128(Uuid::now_v7().as_u128() - (200 * 86_400_000 << 80));
+    let long_ago = Uuid::from_u128(Uuid::now_v7().as_u128() - ((200 * 86_400_000) << 80));
     for (table, key) in
         [("audit_entry", "audit_entry_id"), ("ledger_entry", "ledger_entry_id"), ("event_log", "event_log_id")]
     {
