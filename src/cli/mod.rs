@@ -25,6 +25,7 @@ mod help_test;
 mod mail;
 mod migrate;
 mod notification;
+mod opt_out;
 pub mod output;
 mod price;
 mod process;
@@ -115,6 +116,9 @@ pub enum Command {
     /// What became of jobs.
     #[command(subcommand)]
     Notification(notification::Command),
+    /// Patients who want no messages.
+    #[command(subcommand)]
+    OptOut(opt_out::Command),
     /// What waits in Redis, who works on it, what was rejected.
     #[command(subcommand)]
     Queue(queue::Command),
@@ -152,6 +156,7 @@ impl Command {
             Command::Purchase(_) => "purchase",
             Command::Mail(_) => "mail",
             Command::Notification(_) => "notification",
+            Command::OptOut(_) => "opt-out",
             Command::Queue(_) => "queue",
             Command::Audit(_) => "audit",
             Command::Secret(_) => "secret",
@@ -189,6 +194,7 @@ impl Command {
             Command::Notification(command) => {
                 notification::run(command, global, &database::connect_to_write(name).await?).await
             }
+            Command::OptOut(command) => opt_out::run(command, global, &database::connect_to_write(name).await?).await,
             Command::Queue(command) => queue::run(command, global).await,
             Command::Audit(command) => audit::run(command, global).await,
             Command::Secret(command) => secret::run(command, global, &database::connect_to_write(name).await?).await,

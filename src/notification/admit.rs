@@ -18,6 +18,7 @@ use super::settings::Known;
 use super::status::{Reason, Status};
 use super::store;
 use crate::credit::price::{PriceBook, PriceKey};
+use crate::opt_out::OptedOut;
 use crate::queue::Outcome;
 use crate::render::Category;
 use crate::tenant::{E164, TenantId, phone};
@@ -85,6 +86,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) inserted: HashSet<(TenantId, String)>,
     /// What stands under the keys that were taken before.
     pub(crate) existing: HashMap<(TenantId, String), store::Existing>,
+    /// Who of the recipients opted out.
+    pub(crate) opted_out: OptedOut,
     pub(crate) prices: Arc<PriceBook>,
     /// The latest day on which each price was used here.
     pub(crate) prices_used: HashMap<PriceKey, chrono::NaiveDate>,
@@ -108,7 +111,7 @@ impl<'a> Batch<'a> {
         }
         match self.existing.remove(&key) {
             // The same delivery is the same job, even if the tenant's defaults for it changed meanwhile.
-            Some(store::Existing { content_hash, record: Some(record), recipient, language })
+            Some(store::Existing { content_hash, record: Some(record), recipient, recipient_hash, language })
                 if record.token == request.token =>
             {
                 if content_hash == request.content_hash {
@@ -116,7 +119,7 @@ impl<'a> Batch<'a> {
                 }
                 // What it was admitted with stands.
                 let language = language.unwrap_or(request.language);
-                self.decide_again(&Request { recipient, language, ..request.clone() }, record)
+                self.decide_again(&Request { recipient, recipient_hash, language, ..request.clone() }, record)
             }
             Some(existing) if existing.content_hash == CANCELLED_UNSEEN => duplicate(true, &request.job.id),
             Some(existing) if !is_same_content(request, &existing) => duplicate(false, &request.job.id),
@@ -228,6 +231,10 @@ impl<'a> Batch<'a> {
         }
         if request.recipient.is_none() {
             return Some(Reason::InvalidRecipient);
+        }
+        let opted_out = |hash| self.opted_out.forbids(tenant.id, hash, request.category);
+        if request.recipient_hash.is_some_and(opted_out) {
+            return Some(Reason::OptedOut);
         }
         request.job.expires_at.is_some_and(|expires_at| expires_at <= self.now).then_some(Reason::Expired)
     }

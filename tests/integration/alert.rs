@@ -137,6 +137,8 @@ async fn two_schedulers_send_one_mail_of_each() {
     let mails = app.simulator.mails();
     let about = |words: &str| mails.iter().filter(|mail| mail.subject.contains(words)).count();
     assert_eq!((mails.len(), about("kredit tidak cukup")), (2, 1), "{mails:#?}");
+    // The second scheduler wrote none that only waits to be sent.
+    assert_eq!(self::mails(&app).await.len(), 2);
     assert_eq!(counted(&app).await, 0);
     app.finish().await;
 }

@@ -20,6 +20,8 @@ pub struct Candidate {
     pub(crate) recipient: Option<E164>,
     pub(crate) expires_at: Option<DateTime<Utc>>,
     pub(crate) erased: bool,
+    /// The patient wants no such messages.
+    pub(crate) opted_out: bool,
     /// It tells of a status that its purchase has no longer.
     pub(crate) superseded: bool,
     /// The entry that carried it last.
@@ -45,6 +47,8 @@ pub enum Obstacle {
     TenantInactive,
     /// The WhatsApp_Notification switch is off, as a whole or for this kind.
     EventDisabled,
+    /// The patient opted out.
+    OptedOut,
     /// It tells of a purchase that has moved on since.
     Superseded,
     /// It tells the tenant of a purchase, and no patient; in bulk only when that kind is asked for.
@@ -69,6 +73,7 @@ impl Obstacle {
             Obstacle::NotConfigured => "not_configured",
             Obstacle::TenantInactive => "tenant_inactive",
             Obstacle::EventDisabled => "event_disabled",
+            Obstacle::OptedOut => "opted_out",
             Obstacle::Superseded => "superseded",
             Obstacle::PurchaseStatus => "purchase_status",
             Obstacle::NoPrice => "no_price",
@@ -98,6 +103,7 @@ impl Obstacle {
             Obstacle::EventDisabled => {
                 "the tenant's WhatsApp_Notification switch is off, as a whole or for this kind: see `kmsnotif tenant set` first"
             }
+            Obstacle::OptedOut => "the patient opted out: see `kmsnotif opt-out list`",
             Obstacle::Superseded => "its purchase has moved on since: a message of its newest status tells more",
             Obstacle::PurchaseStatus => "it tells the tenant of a purchase: name it with --kind credit_purchase_status",
             Obstacle::NoPrice => "no price is in force for it: set one with `kmsnotif price set` first",
@@ -131,6 +137,9 @@ impl Candidate {
         }
         if self.recipient.is_none() {
             return Some(Obstacle::InvalidRecipient);
+        }
+        if self.opted_out {
+            return Some(Obstacle::OptedOut);
         }
         if self.expires_at.is_some_and(|expires_at| expires_at <= now) {
             return Some(Obstacle::Expired);

@@ -17,6 +17,7 @@ fn candidate() -> Candidate {
         recipient: E164::from_stored("+6281234567890"),
         expires_at: None,
         erased: false,
+        opted_out: false,
         superseded: false,
         token: "1795503600000-7".to_owned(),
     }
@@ -57,6 +58,8 @@ async fn what_would_be_refused_again_is_not_resent(pool: PgPool) {
     assert_eq!(superseded.obstacle(&tenant, now), Some(Obstacle::Superseded));
     let nobody = Candidate { recipient: None, ..candidate() };
     assert_eq!(nobody.obstacle(&tenant, now), Some(Obstacle::InvalidRecipient));
+    let opted_out = Candidate { opted_out: true, ..candidate() };
+    assert_eq!(opted_out.obstacle(&tenant, now), Some(Obstacle::OptedOut));
     let expired = Candidate { expires_at: Some(now), ..candidate() };
     assert_eq!(expired.obstacle(&tenant, now), Some(Obstacle::Expired));
     assert_eq!(expired.obstacle(&tenant, now - TimeDelta::seconds(1)), None);
