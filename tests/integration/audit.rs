@@ -115,7 +115,6 @@ async fn whoever_has_patients_shown_leaves_one_act_per_command_and_whoever_finds
     app.run(&["notification", "list", "--limit", "1", "--json"]).await.ok();
     app.run(&["queue", "rejected", "list", "--json", "--limit", "1"]).await.ok();
     let subjects: Vec<String> = views().await.into_iter().map(|(_, subject)| subject).collect();
-    let shown = shown.json();
     let expected = [
         shown["notification"].as_str().unwrap(),
         "notification list tenant=rs-harapan status=read",
