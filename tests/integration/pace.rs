@@ -44,7 +44,8 @@ async fn a_sender_that_meta_throttles_is_lowered_for_all_workers_and_loses_nothi
     assert!(lowered <= 0.8, "{lowered}");
     app.enqueue(&registration("OTHER")).await;
     app.wait_for("OTHER", "read").await;
-    app.wait_for_count(Duration::from_mins(1), "read", 201).await;
+    // A third refusal waits up to half a minute, a fourth two.
+    app.wait_for_count(Duration::from_mins(5), "read", 201).await;
     assert!(attempts(&app, "throttled").await > 0);
     assert_eq!(app.simulator.accepted(), 201);
     app.finish().await;
