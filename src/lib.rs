@@ -7,6 +7,7 @@ pub mod cli; // the commands of the one binary
 mod column; // words in a column, read into our types
 pub mod config; // the environment, read once
 pub mod credit; // ledger, prices, purchases
+pub(crate) mod database; // how every transaction that writes begins
 pub mod job_outbox; // jobs of our own, on their way into Redis
 pub mod mail; // e-mails to tenants, through an outbox
 pub mod notification; // the heart: admit, render, send, settle
@@ -17,6 +18,7 @@ pub mod render; // templates to messages
 pub mod scheduler; // the process that does what must happen now and then
 pub mod secret; // encryption at rest, keyed hashes
 pub mod simulator; // a Cloud API to try the product against
+pub mod task; // tasks that a process cannot do without
 pub mod telemetry; // logs, spans, metrics
 pub mod tenant; // hospitals and clinics, and their WhatsApp configuration
 pub mod web; // health, metrics, webhooks

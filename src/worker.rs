@@ -15,6 +15,7 @@ use crate::config::{RedisConfig, WhatsAppConfig, WorkerConfig};
 use crate::notification::{Ctx, Limits, Parts, Pipeline, process};
 use crate::queue::{self, Delivery, Options, Outcome, QueueBackend, hostname, unique_worker_name};
 use crate::secret::Keyring;
+use crate::task::Tasks;
 use crate::whatsapp;
 
 /// Answers are awaited so long after the signal; then they are unknown.
@@ -43,6 +44,7 @@ impl Worker {
         let client = open_redis_to_serve(&self.redis).await?;
         let mut options = whatsapp::Options::new(self.whatsapp.api_url, self.whatsapp.api_version);
         options.read_timeout = self.whatsapp.read_timeout;
+        let tasks = Tasks::default();
         let pipeline = Pipeline::start(Parts {
             pool: self.pool,
             redis: client.clone(),
@@ -50,6 +52,7 @@ impl Worker {
             keyring: self.keyring,
             whatsapp: whatsapp::Client::new(options)?,
             limits: Limits::of(&self.worker),
+            tasks: tasks.clone(),
             lease: self.worker.lease,
         })
         .await?;
@@ -62,7 +65,7 @@ impl Worker {
         let name = options.worker.clone();
         let concurrency = options.concurrency;
         tracing::info!(worker = name, concurrency, lease = ?options.lease, "worker starts");
-        let backend = QueueBackend::start(client, options, pipeline.router());
+        let backend = QueueBackend::start(client, options, pipeline.router(), pipeline.on_rejected(), &tasks);
         let queue = backend.pool();
         let ctx = pipeline.ctx.clone();
         // A Monitor may build its worker again after an error; this Backend has none, so there is one.
@@ -78,8 +81,12 @@ impl Worker {
                     .build(handle)
             })
             .shutdown_timeout(END_AFTER);
+        let watched = tasks.clone();
         let signal = async move {
-            stop.await;
+            tokio::select! {
+                () = stop => {}
+                task = watched.panicked() => tracing::error!(task, "a task panicked: the worker ends"),
+            }
             tracing::info!(worker = name, in_hand = queue.in_hand(), "worker stops: finishing what is in hand");
             queue.stop();
             pipeline.set_deadline(Instant::now() + ANSWERS_UNTIL);
@@ -87,7 +94,7 @@ impl Worker {
         };
         monitor.run_with_signal(signal).await?;
         tracing::info!("worker ended");
-        Ok(())
+        Ok(tasks.check()?)
     }
 }
 

@@ -22,6 +22,7 @@ use crate::opt_out::{self, Scope, Source, Wish, Word};
 use crate::queue::Events;
 use crate::render::Category;
 use crate::secret::PhoneHasher;
+use crate::task::Tasks;
 use crate::tenant::{self, ConfigurationChange, Currency, TenantId, phone, tests as fixture};
 use crate::whatsapp::{Class, Opaque, SendError};
 
@@ -72,10 +73,14 @@ impl World {
         assert!(tenants.is_sorted(), "accounts are locked in this order");
         // Nobody listens there: events stay in the outbox.
         let events = Arc::new(Events::new(redis::Client::open("redis://127.0.0.1:1").unwrap(), "none"));
-        let publisher = Publisher::start(events, pool.clone());
+        let publisher = Publisher::start(events, pool.clone(), &Tasks::default());
         let settings = Arc::new(Settings::load(pool, keys).await.unwrap());
         let limits = Limits { attempts_max: 3, unknown_window: TimeDelta::minutes(10) };
-        Self { pool: pool.clone(), writer: Writer { pool: pool.clone(), settings, publisher, limits }, tenants }
+        Self {
+            pool: pool.clone(),
+            writer: Writer { pool: pool.clone(), settings, publisher, limits, stuck: Arc::default() },
+            tenants,
+        }
     }
 
     fn hash() -> [u8; 16] {
@@ -104,7 +109,7 @@ impl World {
     }
 
     fn settle(&self, asked: Asked, attempt: i32, error: SendError) -> Step {
-        Step::Settle(settle::Request {
+        Step::Settle(Arc::new(settle::Request {
             tenant_id: self.tenants[asked.of],
             tenant_code: format!("t{}", asked.of),
             notification_id: asked.notification,
@@ -112,7 +117,7 @@ impl World {
             answer: Answer::Failed(error),
             text: None,
             finished_at: super::process::now_in_micros(),
-        })
+        }))
     }
 
     /// Writes steps as one batch; says of each whether it is sent.
@@ -141,7 +146,9 @@ impl World {
     }
 
     async fn apply(&self) {
-        report::apply_some(&self.pool, &self.writer.publisher, &PhoneHasher::new(HASHER_KEY)).await.unwrap();
+        report::apply_some(&self.pool, &self.writer.publisher, &PhoneHasher::new(HASHER_KEY), &self.writer.stuck)
+            .await
+            .unwrap();
     }
 
     fn word(&self, of: usize, scope: Scope, wish: Wish) -> Word<'static> {

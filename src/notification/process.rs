@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, Span, field, trace_span};
 
 use super::admit::{self, Admission, Admitted};
-use super::batch::Batches;
+use super::batch::{Batches, Unwritten};
 use super::event;
 use super::gate::Gate;
 use super::lifecycle::Answer;
@@ -134,6 +134,17 @@ async fn reject(ctx: &Ctx, rejection: Rejection) -> Outcome {
     Outcome::Reject { error }
 }
 
+/// Tells of a job that the queue rejects, if it can be read whose it is.
+pub(super) async fn tell_rejected(events: Arc<Events>, payload: Vec<u8>, error: String) {
+    let (tenant, id) = match kmsnotif_jobs::parse(&payload) {
+        Ok(job) => (Some(job.tenant), Some(job.id)),
+        Err(rejection) => (rejection.tenant, rejection.id),
+    };
+    if let (Some(tenant), Some(id)) = (tenant, id) {
+        event::tell_rejected(&events, &event::rejected(&tenant, &id, &error, Utc::now())).await;
+    }
+}
+
 async fn reject_job(ctx: &Ctx, job: &Job, error: String) -> Outcome {
     event::tell_rejected(&ctx.events, &event::rejected(&job.tenant, &job.id, &error, Utc::now())).await;
     Outcome::Reject { error }
@@ -151,7 +162,14 @@ async fn admit(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx) -> Result<Admissi
         match ctx.writer.admit(request).await {
             Ok(Admission::Stale) => {}
             Ok(admission) => return Ok(admission),
-            Err(spoiled) => return Ok(Admission::Settled(Outcome::Reject { error: spoiled.to_string() })),
+            Err(Unwritten::Spoiled(error)) => {
+                return Ok(Admission::Settled(Outcome::Reject { error: Unwritten::Spoiled(error).to_string() }));
+            }
+            // Not this job's fault: it comes again. Should an earlier try have been committed and its answer lost,
+            // the next delivery finds an open attempt that is not its own, hence `unknown`: never sent by guess.
+            Err(Unwritten::HeldUp | Unwritten::Ended) => {
+                return Err(Outcome::Delay { until: Utc::now() + DATABASE_AWAY });
+            }
         }
     }
     Ok(Admission::Stale)
@@ -278,12 +296,10 @@ async fn out_of_time(mut deadline: tokio::sync::watch::Receiver<Option<Instant>>
 
 async fn settle(ctx: &Ctx, admitted: &Admitted, answer: Answer, text: Option<Text>) -> Outcome {
     count(&answer);
-    if let Answer::Failed(error) = &answer {
-        slow_down(ctx, admitted, error).await;
-    } else if admitted.known.tenant.configuration.as_ref().is_some_and(|configuration| configuration.blocked.is_some())
-    {
-        unblock(ctx, admitted).await;
-    }
+    let failed = match &answer {
+        Answer::Failed(error) => Some(error.clone()),
+        _ => None,
+    };
     let request = settle::Request {
         tenant_id: admitted.known.tenant.id,
         tenant_code: admitted.known.tenant.code.clone(),
@@ -293,14 +309,24 @@ async fn settle(ctx: &Ctx, admitted: &Admitted, answer: Answer, text: Option<Tex
         text,
         finished_at: Utc::now().max(admitted.started_at),
     };
-    match ctx.writer.settle(request).await {
+    let outcome = match ctx.writer.settle(request).await {
         Ok(outcome) => outcome,
-        Err(spoiled) => {
+        // The process ends; whoever gets the job next finds that a worker ended while it sent.
+        Err(Unwritten::Ended) => Outcome::Delay { until: Utc::now() },
+        Err(unwritten) => {
             // The answer cannot be stored: the row stays in `sending`, and a status event or the sweep settles it.
-            tracing::error!(notification = %admitted.notification_id, error = %spoiled, "an answer could not be stored");
+            tracing::error!(notification = %admitted.notification_id, error = %unwritten, "an answer could not be stored");
             Outcome::Done
         }
+    };
+    // Only now: while Redis is away this waits, and an answer that is not settled yet could be lost.
+    if let Some(error) = failed {
+        slow_down(ctx, admitted, &error).await;
+    } else if admitted.known.tenant.configuration.as_ref().is_some_and(|configuration| configuration.blocked.is_some())
+    {
+        unblock(ctx, admitted).await;
     }
+    outcome
 }
 
 fn count(answer: &Answer) {

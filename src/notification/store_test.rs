@@ -27,6 +27,7 @@ use crate::credit::{ledger, price};
 use crate::queue::Events;
 use crate::render::Category;
 use crate::secret::{Keyring, PhoneHasher, Secret, SecretKeys};
+use crate::task::Tasks;
 use crate::tenant::{self, ConfigurationChange, Currency, TenantChange, TenantId, phone, tests::add};
 use crate::whatsapp::{Class, Opaque, Scope, SendError};
 
@@ -173,12 +174,18 @@ impl World {
         tenant::store::set_configuration(pool, &keys, &code, &configuration, "test").await.unwrap();
         // Nobody listens there: events stay in the outbox.
         let events = Arc::new(Events::new(redis::Client::open("redis://127.0.0.1:1").unwrap(), "none"));
-        let publisher = Publisher::start(events, pool.clone());
+        let publisher = Publisher::start(events, pool.clone(), &Tasks::default());
         let settings = Arc::new(Settings::load(pool, keys).await.unwrap());
         let limits = Limits { attempts_max: 3, unknown_window: TimeDelta::minutes(10) };
         Self {
             pool: pool.clone(),
-            writer: Writer { pool: pool.clone(), settings, publisher: publisher.clone(), limits },
+            writer: Writer {
+                pool: pool.clone(),
+                settings,
+                publisher: publisher.clone(),
+                limits,
+                stuck: Arc::default(),
+            },
             publisher,
             hasher: PhoneHasher::new([0; 32]),
             tenant: tenant.id,
@@ -221,7 +228,7 @@ impl World {
                     known,
                 })
             }
-            Part::Settle { of, answer } => Step::Settle(settle::Request {
+            Part::Settle { of, answer } => Step::Settle(Arc::new(settle::Request {
                 tenant_id: self.tenant,
                 tenant_code: self.code.clone(),
                 notification_id: self.jobs[*of].0,
@@ -229,7 +236,7 @@ impl World {
                 answer: answer.clone(),
                 text: None,
                 finished_at: now(),
-            }),
+            })),
         }
     }
 
@@ -275,11 +282,11 @@ impl World {
             }
             Happening::Report(reports, fate) => {
                 webhook::insert_all(&self.pool, &[self.body(reports).await]).await.unwrap();
-                run(*fate, || report::apply_some(&self.pool, &self.publisher, &self.hasher)).await;
+                run(*fate, || report::apply_some(&self.pool, &self.publisher, &self.hasher, &self.writer.stuck)).await;
             }
             Happening::Keyword(word, at, fate) => {
                 webhook::insert_all(&self.pool, &[self.keyword(word, *at)]).await.unwrap();
-                run(*fate, || report::apply_some(&self.pool, &self.publisher, &self.hasher)).await;
+                run(*fate, || report::apply_some(&self.pool, &self.publisher, &self.hasher, &self.writer.stuck)).await;
             }
             Happening::Adjust(millionths) => {
                 let change = Decimal::new(*millionths, 6);

@@ -14,7 +14,7 @@ use super::hand::{Delivery, Hand, Outcome, Verdict};
 use super::key::{GROUP, Keys};
 use super::link::Link;
 use super::record::Lane;
-use super::{DELIVERIES_MAX, Options, Router};
+use super::{DELIVERIES_MAX, OnRejected, Options, Router};
 
 /// An answer of an ordinary command is awaited this long: longer than any stall that heals by itself.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,6 +30,7 @@ pub struct Pool {
     pub(crate) options: Options,
     pub(crate) keys: Keys,
     pub(crate) router: Router,
+    pub(crate) on_rejected: OnRejected,
     /// Blocking reads have a connection of their own.
     pub(crate) intake: Link,
     pub(crate) commands: Link,
@@ -52,13 +53,19 @@ pub(crate) type Delivered = mpsc::UnboundedReceiver<Delivery>;
 pub(crate) type Verdicts = mpsc::UnboundedReceiver<(Arc<Hand>, Verdict)>;
 
 impl Pool {
-    pub(crate) fn new(client: Client, options: Options, router: Router) -> (Arc<Self>, Delivered, Verdicts) {
+    pub(crate) fn new(
+        client: Client,
+        options: Options,
+        router: Router,
+        on_rejected: OnRejected,
+    ) -> (Arc<Self>, Delivered, Verdicts) {
         // Both channels are bounded by the capacity: whatever is in them holds a permit.
         let (deliver, delivered) = mpsc::unbounded_channel();
         let (verdicts, verdicts_receiver) = mpsc::unbounded_channel();
         let pool = Self {
             keys: Keys::new(&options.namespace),
             router,
+            on_rejected,
             intake: Link::new(client.clone(), BLOCK + RESPONSE_TIMEOUT),
             commands: Link::new(client, RESPONSE_TIMEOUT),
             capacity: Arc::new(Semaphore::new(options.concurrency)),

@@ -16,6 +16,7 @@ use super::act;
 use super::row::read_tenant;
 use super::{ConfigurationChange, CountryCode, Currency, NewTenant, Tenant, TenantChange, TenantError, TenantId};
 use crate::audit;
+use crate::database;
 use crate::secret::Keyring;
 
 /// Messages a second of a sender for which none is given (Meta's limit of a new number).
@@ -40,7 +41,7 @@ macro_rules! select_tenant {
 pub async fn insert(pool: &PgPool, new: &NewTenant, actor: &str) -> Result<Tenant, TenantError> {
     new.check()?;
     let tenant_id = TenantId::generate();
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     sqlx::query(
         "insert into tenant (tenant_id, code, name, country, currency, time_zone, language) \
          values ($1, $2, $3, $4, $5, $6, $7)",
@@ -132,7 +133,7 @@ pub async fn list_changed(executor: impl PgExecutor<'_>, since: DateTime<Utc>) -
 /// Changes settings and returns the tenant as it is now.
 pub async fn update(pool: &PgPool, code: &str, change: &TenantChange, actor: &str) -> Result<Tenant, TenantError> {
     change.check()?;
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     let id = get(&mut *tx, code).await?.id;
     if change.currency.is_some() {
         sqlx::query("select from account where tenant_id = $1 for update").bind(id).execute(&mut *tx).await?;
@@ -256,7 +257,7 @@ pub async fn set_configuration(
     actor: &str,
 ) -> Result<Tenant, TenantError> {
     change.check()?;
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     // Locked, so that the currency compared below stays.
     sqlx::query("select from tenant where code = $1 for update").bind(code).execute(&mut *tx).await?;
     let tenant = get(&mut *tx, code).await?;

@@ -155,3 +155,26 @@ async fn a_hundred_bad_jobs_delay_no_good_one() {
     app.wait_for_rejected(100).await;
     app.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_ended_its_workers_too_often_is_rejected_and_its_producer_hears_of_it() {
+    let mut app = TestApp::builder().workers(0).start().await;
+    let jobs = app.namespace.key("jobs");
+    let job = registration("DEADLY");
+    let id = app.namespace.add(&[("job", &job.bytes())]).await.remove(0);
+    // As if workers had died over it: it is in nobody's hand, for the tenth time.
+    for command in [
+        vec!["XGROUP", "CREATE", &jobs, "workers", "0"],
+        vec!["XREADGROUP", "GROUP", "workers", "dead", "STREAMS", &jobs, ">"],
+        vec!["XCLAIM", &jobs, "workers", "dead", "0", &id, "IDLE", "60000", "RETRYCOUNT", "10"],
+    ] {
+        let _: redis::Value =
+            redis::cmd(command[0]).arg(&command[1..]).query_async(&mut app.namespace.connection()).await.unwrap();
+    }
+    app.start_worker();
+    let rejected = app.wait_for_rejected(1).await;
+    assert_eq!(rejected[0].job, job.bytes());
+    app.wait_for_events("DEADLY", &["rejected"]).await;
+    assert_eq!(app.events().await[0]["reason"], rejected[0].error);
+    app.finish().await;
+}

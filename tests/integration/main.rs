@@ -31,6 +31,7 @@ mod resend; // what was not sent goes out once more, and once
 mod rotate; // secrets move to a new key beside everything else
 mod scale; // workers come and go under load
 mod start; // settings that stop a process at its start
+mod stuck; // a lock that somebody keeps
 mod tidy; // the rules of the house
 mod trace; // what a collector is told of a job
 mod unknown; // outcomes that nobody told us

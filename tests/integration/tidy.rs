@@ -146,6 +146,17 @@ fn sql_lies_in_stores_only() {
 }
 
 #[test]
+fn every_transaction_that_writes_begins_with_limits() {
+    // A statement is read at one moment, and writes nothing.
+    let places = ["src/database.rs", "src/credit/ledger/store/statement.rs"];
+    let words = ["pool.begin()", "begin_with(\"", "begin_with(&"];
+    assert_only_in(&places, &words, &sources(), "transactions begin by src/database.rs");
+    let named = ["crate::audit", "crate::credit", "crate::notification", "crate::tenant"];
+    let database: Vec<File> = sources().into_iter().filter(|file| file.path == "src/database.rs").collect();
+    assert_only_in(&[], &named, &database, "it is a leaf");
+}
+
+#[test]
 fn only_config_reads_the_environment() {
     let words = ["env::var", "env::set_var", "dotenv"];
     assert_only_in(&["src/config.rs", "src/config/"], &words, &sources(), "the environment is read by config.rs");

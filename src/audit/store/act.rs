@@ -12,18 +12,25 @@ use crate::tenant::TenantId;
 ///
 /// Running it twice records it twice.
 pub async fn record(tx: &mut PgConnection, act: &Act<'_>) -> Result<(), sqlx::Error> {
+    record_all(tx, std::slice::from_ref(act)).await
+}
+
+/// As [`record`], for many acts at once, in their order.
+pub async fn record_all(tx: &mut PgConnection, acts: &[Act<'_>]) -> Result<(), sqlx::Error> {
     let text = |value: &Option<serde_json::Value>| value.as_ref().map(ToString::to_string);
     sqlx::query(
         "insert into audit_entry (audit_entry_id, tenant_id, actor, action, subject, before, after) \
-         values ($1, $2, $3, $4, $5, $6::json, $7::json)",
+         select id, tenant_id, actor, action, subject, before::json, after::json \
+         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[]) \
+             as a (id, tenant_id, actor, action, subject, before, after)",
     )
-    .bind(Uuid::now_v7())
-    .bind(act.tenant_id)
-    .bind(act.actor)
-    .bind(act.action.as_str())
-    .bind(&act.subject)
-    .bind(text(&act.before))
-    .bind(text(&act.after))
+    .bind(acts.iter().map(|_| Uuid::now_v7()).collect::<Vec<_>>())
+    .bind(acts.iter().map(|act| act.tenant_id).collect::<Vec<_>>())
+    .bind(acts.iter().map(|act| act.actor).collect::<Vec<_>>())
+    .bind(acts.iter().map(|act| act.action.as_str()).collect::<Vec<_>>())
+    .bind(acts.iter().map(|act| act.subject.as_str()).collect::<Vec<_>>())
+    .bind(acts.iter().map(|act| text(&act.before)).collect::<Vec<_>>())
+    .bind(acts.iter().map(|act| text(&act.after)).collect::<Vec<_>>())
     .execute(tx)
     .await?;
     Ok(())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
-use sqlx::{FromRow, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{FromRow, PgConnection, PgPool};
 
 use crate::tenant::TenantId;
 
@@ -31,11 +31,6 @@ pub async fn count_refusals(
     .execute(tx)
     .await?;
     Ok(())
-}
-
-/// Begins a transaction that tells one tenant; it never holds a row for long that the pipeline counts in.
-pub(super) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    pool.begin_with("begin; set local idle_in_transaction_session_timeout = '5s'").await
 }
 
 /// Whether a tenant was told at or before a moment, or its alert became no mail since there was no address, and now

@@ -15,6 +15,7 @@ use super::{AHEAD, Price, PriceBook, PriceError, PriceKey, PriceRow, today_at_th
 use crate::audit::{self, Act, Action};
 use crate::column::{parsed, read_with};
 use crate::credit::amount;
+use crate::database;
 use crate::render::Category;
 use crate::tenant::{CountryCode, Currency, currency};
 
@@ -86,7 +87,7 @@ pub async fn set(
     {
         return Err(PriceError::Date(effective));
     }
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     refuse_used(&mut tx, key, effective).await?;
     let row = sqlx::query(
         "insert into price (country, currency, category, effective_date, price, created_by) \
@@ -124,7 +125,7 @@ fn told(PriceRow { key, price, .. }: &PriceRow) -> serde_json::Value {
 
 /// Withdraws a price that is of the future everywhere on Earth.
 pub async fn withdraw(pool: &PgPool, id: i64, actor: &str) -> Result<PriceRow, PriceError> {
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     let found = sqlx::query("select * from price where price_id = $1").bind(id).fetch_optional(&mut *tx).await?;
     let row = read_row(&found.ok_or(PriceError::NotFound(id))?)?;
     let effective = row.price.effective;

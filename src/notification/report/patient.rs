@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 
 use super::status::Gathered;
 use crate::notification::record::NotificationId;
-use crate::notification::store;
+use crate::notification::store::{self, Locked};
 use crate::opt_out::{PhoneHash, Scope, Source, Wish, Word, spellings};
 use crate::secret::PhoneHasher;
 use crate::telemetry::metric;
@@ -98,11 +98,14 @@ pub(super) async fn address(tx: &mut PgConnection, heard: &[Heard]) -> Result<Ve
 /// A notification that Meta refused because its recipient stopped marketing, and when.
 pub(in crate::notification) type Refused = (TenantId, NotificationId, DateTime<Utc>);
 
-/// The status events that tell of such a refusal.
-pub(super) fn list_refused(statuses: &Gathered) -> Vec<Refused> {
+/// The status events that tell of such a refusal, of tenants whose accounts are locked.
+pub(super) fn list_refused(statuses: &Gathered, locked: &HashMap<TenantId, Locked>) -> Vec<Refused> {
     let refused = |event: &StatusEvent| event.errors.iter().any(|error| opts_out(error.code));
     let events = statuses.events.iter().zip(&statuses.targets).filter(|(event, _)| refused(event));
-    events.filter_map(|(event, target)| target.map(|(tenant, id)| (tenant, id, event.timestamp))).collect()
+    events
+        .filter_map(|(event, target)| target.map(|(tenant, id)| (tenant, id, event.timestamp)))
+        .filter(|(tenant, _, _)| locked.contains_key(tenant))
+        .collect()
 }
 
 /// The words behind such refusals. The notification knows its phone; what Meta calls the recipient may differ.

@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use kmsnotif_jobs::Kind;
 use rust_decimal::Decimal;
 use serde_json::json;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::event::{self, Committed};
@@ -253,6 +253,7 @@ impl Resender {
         };
         count(Obstacle::Erased, ids.len() - carried.len());
         let (mut changes, mut jobs) = (Vec::with_capacity(carried.len()), Vec::with_capacity(carried.len()));
+        let mut acts = Vec::with_capacity(carried.len());
         for job in carried {
             let Some(record) = records.remove(&job.id) else { continue };
             let Some(kind) = kind_of_same_job(tenant, &job) else {
@@ -267,13 +268,14 @@ impl Resender {
                 continue;
             };
             let before = json!({ "status": status.as_str(), "reason": reason, "attempts": attempt });
-            self.record(&mut tx, &change, before).await?;
+            acts.push(self.act(&change, before));
             let priority = if bulk { Lane::PRIORITY_LAST } else { priority(kind.as_str()) };
             let rate = tenant.configuration.as_ref().map(|configuration| configuration.rate);
             let lane = Lane { group: tenant.code.clone(), priority, rate, kind: kind.as_str().to_owned(), pair: None };
             jobs.push(Restored { token, lane, payload: job.payload });
             changes.push(change);
         }
+        audit::record_all(&mut tx, &acts).await?;
         let codes = HashMap::from([(tenant.id, tenant.code.as_str())]);
         let lines = store::write(&mut tx, &[], changes, &codes, now).await?;
         let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
@@ -284,22 +286,15 @@ impl Resender {
         Ok(())
     }
 
-    async fn record(
-        &self,
-        tx: &mut PgConnection,
-        change: &Change,
-        before: serde_json::Value,
-    ) -> Result<(), sqlx::Error> {
-        let after = json!({ "status": change.record.status.as_str() });
-        let act = Act {
+    fn act(&self, change: &Change, before: serde_json::Value) -> Act<'_> {
+        Act {
             tenant_id: Some(change.record.tenant_id),
             actor: &self.actor,
             action: Action::NotificationResend,
             subject: change.record.notification_id.to_string(),
             before: Some(before),
-            after: Some(after),
-        };
-        audit::record(tx, &act).await
+            after: Some(json!({ "status": change.record.status.as_str() })),
+        }
     }
 }
 

@@ -24,6 +24,21 @@ macro_rules! record_columns {
     };
 }
 
+pub(super) const LIST_BY_KEY: &str = concat!(
+    "select k.tenant_id as key_tenant, k.job_id as key_job, k.content_hash, n.recipient, n.recipient_hash, n.language, ",
+    record_columns!(),
+    " from unnest($1::uuid[], $2::text[]) as asked (tenant_id, job_id) \
+     join notification_key k on k.tenant_id = asked.tenant_id and k.job_id = asked.job_id \
+     left join notification n on n.tenant_id = k.tenant_id and n.notification_id = k.notification_id",
+);
+
+pub(super) const LIST_BY_ID: &str = concat!(
+    "select ",
+    record_columns!(),
+    " from unnest($1::uuid[], $2::uuid[]) as asked (tenant_id, notification_id) \
+     join notification n on n.tenant_id = asked.tenant_id and n.notification_id = asked.notification_id",
+);
+
 /// Reads what is stored under keys that were not free.
 pub(crate) async fn list_by_key(
     tx: &mut PgConnection,
@@ -39,17 +54,7 @@ pub(crate) async fn list_by_key(
         return Ok(HashMap::new());
     }
     let (tenants, jobs): (Vec<TenantId>, Vec<&str>) = known.into_iter().unzip();
-    let rows = sqlx::query(concat!(
-        "select k.tenant_id as key_tenant, k.job_id as key_job, k.content_hash, n.recipient, n.recipient_hash, n.language, ",
-        record_columns!(),
-        " from unnest($1::uuid[], $2::text[]) as asked (tenant_id, job_id) \
-         join notification_key k on k.tenant_id = asked.tenant_id and k.job_id = asked.job_id \
-         left join notification n on n.tenant_id = k.tenant_id and n.notification_id = k.notification_id",
-    ))
-    .bind(tenants)
-    .bind(jobs)
-    .fetch_all(tx)
-    .await?;
+    let rows = sqlx::query(LIST_BY_KEY).bind(tenants).bind(jobs).fetch_all(tx).await?;
     rows.into_iter()
         .map(|row| {
             let hash: Vec<u8> = row.try_get("content_hash")?;
@@ -75,16 +80,7 @@ pub(crate) async fn list_by_id(
     ids: impl Iterator<Item = (TenantId, NotificationId)>,
 ) -> Result<HashMap<NotificationId, Record>, sqlx::Error> {
     let (tenants, ids): (Vec<TenantId>, Vec<Uuid>) = ids.unzip();
-    let rows = sqlx::query(concat!(
-        "select ",
-        record_columns!(),
-        " from unnest($1::uuid[], $2::uuid[]) as asked (tenant_id, notification_id) \
-         join notification n on n.tenant_id = asked.tenant_id and n.notification_id = asked.notification_id",
-    ))
-    .bind(tenants)
-    .bind(ids)
-    .fetch_all(tx)
-    .await?;
+    let rows = sqlx::query(LIST_BY_ID).bind(tenants).bind(ids).fetch_all(tx).await?;
     rows.iter().map(|row| read_record(row).map(|record| (record.notification_id, record))).collect()
 }
 
