@@ -13,6 +13,7 @@ mod bad_input; // what can never be processed harms only itself
 mod crash; // kill -9 of a worker at each step
 mod credit; // nobody overdraws, nobody is charged twice
 mod delivery; // from XADD to read
+mod doctor; // what is wrong with senders, and the remedy
 mod fairness; // one tenant's load is not another's delay
 mod fault; // what WhatsApp may answer
 mod load; // much at once, and SIGTERM in the middle of it

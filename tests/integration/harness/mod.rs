@@ -15,6 +15,7 @@ mod server; // servers that can be killed
 
 pub use app::{TestApp, outcomes};
 pub use build::{SECRET_KEYS, keyring};
+pub use command::Answer;
 pub use job::{Draft, phone, prescription, registration, reminder};
 pub use poll::{until, until_seen, until_within};
 pub use process::{Process, signal};
