@@ -321,4 +321,20 @@ mod tests {
             ]
         );
     }
+
+    #[test]
+    fn what_blocks_a_sender_is_somebodys_to_put_right() {
+        for (code, expected) in [
+            (Some(190), Part::Token),
+            (Some(100), Part::PhoneNumberId),
+            (Some(33), Part::PhoneNumberId),
+            (Some(200), Part::Permission),
+            (Some(131_005), Part::Permission),
+            (Some(131_042), Part::Account),
+            (Some(368), Part::Account),
+            (None, Part::Account),
+        ] {
+            assert_eq!(part(code), expected, "{code:?}");
+        }
+    }
 }

@@ -19,10 +19,11 @@ const RATE_META: u32 = 1_000;
 
 /// Judges secrets and tenants; `args` may name one tenant.
 pub(super) async fn check(pool: &PgPool, lookup: &Lookup<'_>, args: &Args) -> anyhow::Result<Vec<Finding>> {
-    let tenants = match &args.tenant {
+    let mut tenants = match &args.tenant {
         Some(code) => vec![tenant::store::get(pool, code).await?],
         None => tenant::store::list_all(pool).await?,
     };
+    tenants.sort_by(|left, right| left.code.cmp(&right.code));
     // What is wrong with the variable was told already.
     let keyring = SecretKeys::from_env(lookup).ok().map(|keys| Keyring::new(&keys));
     let mut findings = Vec::new();
