@@ -20,6 +20,7 @@ use super::settle;
 use super::throttle;
 use super::writer::Writer;
 use crate::queue::{Delivery, Events, Outcome, Queue};
+use crate::reminder;
 use crate::render::{Category, Input, Message, Templates};
 use crate::secret::PhoneHasher;
 use crate::telemetry::trace;
@@ -101,7 +102,7 @@ async fn deliver(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx) -> Outcome {
     settle(ctx, &admitted, answer, text).instrument(trace_span!(target: trace::TARGET, "settle")).await
 }
 
-/// An appointment sends nothing itself: its latest version is kept for the reminders.
+/// An appointment sends nothing itself: its latest version is kept, and its reminders are planned.
 async fn record_appointment(ctx: &Ctx, job: &Job) -> Outcome {
     let known = match find_tenant(ctx, job).await {
         Ok(Some(known)) => known,
@@ -158,6 +159,9 @@ async fn admit(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx) -> Result<Admissi
         let Some(known) = find_tenant(ctx, job).await? else {
             return Ok(Admission::Settled(Outcome::Reject { error: unknown_tenant(&job.tenant) }));
         };
+        if let Some(until) = reminder::held_until(job, &known.tenant, Utc::now()) {
+            return Err(Outcome::Delay { until });
+        }
         let request = prepare(delivery.token(), job, known, ctx, notification_id, started_at);
         match ctx.writer.admit(request).await {
             Ok(Admission::Stale) => {}

@@ -14,7 +14,9 @@ use sqlx::{PgConnection, PgExecutor, PgPool};
 
 use super::act;
 use super::row::read_tenant;
-use super::{ConfigurationChange, CountryCode, Currency, NewTenant, Tenant, TenantChange, TenantError, TenantId};
+use super::{
+    ConfigurationChange, CountryCode, Currency, NewTenant, RemindersChange, Tenant, TenantChange, TenantError, TenantId,
+};
 use crate::audit;
 use crate::database;
 use crate::secret::Keyring;
@@ -28,6 +30,7 @@ macro_rules! select_tenant {
         concat!(
             "select t.tenant_id, t.code, t.name, t.country, t.currency, t.time_zone, t.language, t.alert_email, \
              t.finance_phone, t.low_balance_threshold, t.retention_days, t.whatsapp_on, t.kinds_off, t.revision, \
+             t.reminders_on, t.reminder_offsets, t.reminder_opens, t.reminder_closes, \
              w.sender, w.phone_number_id, w.waba_id, w.country as w_country, w.currency as w_currency, w.rate, \
              w.active, w.token_key_id, w.token_sealed, w.blocked_at, w.blocked_code, w.blocked_detail, \
              w.updated_at as w_updated_at \
@@ -188,6 +191,39 @@ async fn write_settings(tx: &mut PgConnection, id: TenantId, change: &TenantChan
     .execute(tx)
     .await?;
     Ok(())
+}
+
+/// Changes when a tenant's patients are reminded; a trigger has the scheduler plan anew what is planned.
+pub async fn set_reminders(
+    pool: &PgPool,
+    code: &str,
+    change: &RemindersChange,
+    actor: &str,
+) -> Result<Tenant, TenantError> {
+    change.check()?;
+    let mut tx = database::begin(pool).await?;
+    // Locked, so that what is recorded as it was is what this changes.
+    sqlx::query("select from tenant where code = $1 for no key update").bind(code).execute(&mut *tx).await?;
+    let before = get(&mut *tx, code).await?;
+    sqlx::query(
+        "update tenant set reminders_on = coalesce($2, reminders_on), \
+         reminder_offsets = coalesce($3, reminder_offsets), \
+         reminder_opens = coalesce($4, reminder_opens), reminder_closes = coalesce($5, reminder_closes) \
+         where tenant_id = $1",
+    )
+    .bind(before.id)
+    .bind(change.on)
+    .bind(change.minutes())
+    .bind(change.window.map(|window| window.opens() as i32))
+    .bind(change.window.map(|window| window.closes() as i32))
+    .execute(&mut *tx)
+    .await?;
+    let tenant = get(&mut *tx, code).await?;
+    if let Some(act) = act::reminded(&before, &tenant, actor) {
+        audit::record(&mut tx, &act).await?;
+    }
+    tx.commit().await?;
+    Ok(tenant)
 }
 
 /// Changes the currency of a tenant without credit; its configuration follows.
