@@ -7,6 +7,7 @@ mod environment;
 mod mail;
 mod postgres;
 mod redis;
+mod sender;
 mod store;
 mod tenant;
 #[cfg(test)]

@@ -30,9 +30,9 @@ pub(crate) enum Answer {
     Unrendered,
 }
 
-/// How long a job of a blocked sender, or of a paused template, keeps out of the way.
-const BLOCKED_WAIT: TimeDelta = TimeDelta::seconds(1);
-const TEMPLATE_PAUSED_WAIT: TimeDelta = TimeDelta::minutes(5);
+/// How long a job of a blocked sender, or of a paused template, keeps out of the way; then `gate` holds it back.
+pub(super) const BLOCKED_WAIT: TimeDelta = TimeDelta::seconds(1);
+const TEMPLATE_PAUSED_WAIT: TimeDelta = TimeDelta::seconds(5);
 const LONG_WAIT: TimeDelta = TimeDelta::hours(24);
 /// Meta's code for a paused template: its jobs wait, for it may return.
 const TEMPLATE_PAUSED: i64 = 132_015;

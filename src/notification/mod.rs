@@ -12,6 +12,7 @@
 pub(crate) mod admit;
 pub(crate) mod batch;
 mod event;
+mod gate;
 pub(crate) mod lifecycle;
 pub(crate) mod process;
 pub mod reconcile;
@@ -22,6 +23,7 @@ pub mod resend;
 mod retry;
 mod settings;
 pub(crate) mod settle;
+mod standing;
 mod status;
 pub mod store;
 #[cfg(test)]

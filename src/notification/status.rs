@@ -97,6 +97,8 @@ pub enum Reason {
     Superseded,
     /// Withdrawn by people, or its tenant was switched off while it waited.
     Cancelled,
+    /// Meta is known to refuse its template.
+    TemplateUnavailable,
     /// The message could not be rendered.
     RenderError,
     /// Meta refused this message for good.
@@ -120,6 +122,7 @@ impl Reason {
             Reason::Expired => "expired",
             Reason::Superseded => "superseded",
             Reason::Cancelled => "cancelled",
+            Reason::TemplateUnavailable => "template_unavailable",
             Reason::RenderError => "render_error",
             Reason::Rejected => "rejected",
             Reason::Undeliverable => "undeliverable",

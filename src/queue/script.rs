@@ -21,3 +21,4 @@ script!(PROMOTE, "promote.lua");
 script!(RESTORE, "restore.lua");
 script!(HOLDS, "holds.lua");
 script!(FORGET, "forget.lua");
+script!(PROBE, "probe.lua");

@@ -39,8 +39,12 @@ pub const TAKEOVERS: &str = "kmsnotif_takeovers_total";
 pub const LEASES_LOST: &str = "kmsnotif_leases_lost_total";
 /// Gauge: workers that gave a sign of life lately, as this process sees it.
 pub const WORKERS: &str = "kmsnotif_workers";
-/// Counter: attempts that WhatsApp refused because it blocks the sender as a whole.
+/// Counter, label `reason` (`token`, `account` or `payment`): times that WhatsApp began to block a sender as a whole.
 pub const SENDERS_BLOCKED: &str = "kmsnotif_senders_blocked_total";
+/// Gauge: senders that WhatsApp blocks, as each scheduler sees it.
+pub const SENDERS_BLOCKED_NOW: &str = "kmsnotif_senders_blocked";
+/// Counter, label `kind`: what WhatsApp told of senders, accounts and templates.
+pub const SENDER_EVENTS: &str = "kmsnotif_sender_events_total";
 /// Counter, labels `source` and `outcome`: webhook bodies received.
 pub const WEBHOOK_BODIES: &str = "kmsnotif_webhook_bodies_total";
 /// Histogram: size of webhook bodies, in bytes.
@@ -53,7 +57,7 @@ pub const STATUS_EVENTS_APPLIED: &str = "kmsnotif_status_events_applied_total";
 pub const BILLED_OTHERWISE: &str = "kmsnotif_billed_otherwise_total";
 /// Counter: notifications refused for lack of credit (a transaction that is run again counts again).
 pub const REFUSALS: &str = "kmsnotif_insufficient_credit_total";
-/// Counter, label `reason` (`insufficient_credit` or `low_balance`): times a tenant was to be told.
+/// Counter, label `reason` (the mail's letter, as in `low_balance`): times a tenant was to be told.
 pub const ALERTS: &str = "kmsnotif_alerts_total";
 /// Gauge, label `status` (`waiting` or `failed`): mails in the outbox.
 pub const MAILS: &str = "kmsnotif_mails";
@@ -133,7 +137,9 @@ fn describe() {
     describe_counter!(TAKEOVERS, Unit::Count, "Jobs taken over from workers whose lease ran out.");
     describe_counter!(LEASES_LOST, Unit::Count, "Jobs another worker had taken over before they were acknowledged.");
     describe_gauge!(WORKERS, Unit::Count, "Workers that gave a sign of life lately.");
-    describe_counter!(SENDERS_BLOCKED, Unit::Count, "Attempts that WhatsApp refused because it blocks the sender.");
+    describe_counter!(SENDERS_BLOCKED, Unit::Count, "Times that WhatsApp began to block a sender, by reason.");
+    describe_gauge!(SENDERS_BLOCKED_NOW, Unit::Count, "Senders that WhatsApp blocks.");
+    describe_counter!(SENDER_EVENTS, Unit::Count, "What WhatsApp told of senders and templates, by kind.");
     describe_counter!(WEBHOOK_BODIES, Unit::Count, "Webhook bodies received, by source and outcome.");
     describe_counter!(PAYMENTS_REFUSED, Unit::Count, "Payment events that were recorded and paid nothing, by reason.");
     describe_histogram!(WEBHOOK_BODY_SIZE, Unit::Bytes, "Size of webhook bodies.");

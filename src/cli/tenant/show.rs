@@ -50,6 +50,8 @@ struct ConfigurationAnswer {
 #[derive(Debug, Serialize)]
 struct BlockedAnswer {
     at: DateTime<Utc>,
+    /// What is to be done about: `token`, `account` or `payment`.
+    reason: Option<String>,
     code: Option<i32>,
     detail: Option<String>,
 }
@@ -105,6 +107,7 @@ impl ConfigurationAnswer {
             token_key_id: configuration.token.key_id.clone(),
             blocked: configuration.blocked.as_ref().map(|blocked| BlockedAnswer {
                 at: blocked.at,
+                reason: blocked.reason.clone(),
                 code: blocked.code,
                 detail: blocked.detail.clone(),
             }),

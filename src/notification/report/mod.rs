@@ -1,8 +1,9 @@
 //! What Meta reports: stored webhook bodies, applied by workers, in batches, in any order, safely twice.
 //!
 //! One transaction claims some bodies and applies all of their changes: the statuses of messages ([`status`]) first,
-//! under the locks of the accounts.
+//! under the locks of the accounts; then what is told of senders and templates ([`sender`]).
 
+mod sender;
 mod status;
 
 use std::time::Duration;
@@ -59,17 +60,20 @@ pub(crate) async fn apply_some(
         return Ok(0);
     }
     let mut statuses: Vec<Box<StatusEvent>> = Vec::new();
+    let mut news = Vec::new();
     let mut applied = Vec::with_capacity(bodies.len());
     for (id, body) in &bodies {
         let read = parse(body);
         applied.push((*id, read.as_ref().err().map(ToString::to_string)));
         for change in read.unwrap_or_default() {
-            if let Change::Status(event) = change {
-                statuses.push(event);
+            match change {
+                Change::Status(event) => statuses.push(event),
+                change => news.extend(sender::news(&change, *id)),
             }
         }
     }
     let lines = status::apply(&mut tx, &statuses, hasher).await?;
+    crate::sender::learn(&mut tx, &news).await?;
     let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
     webhook::mark_applied(&mut tx, &applied).await?;
     tx.commit().await?;

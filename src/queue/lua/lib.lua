@@ -29,12 +29,19 @@ end
 local BURST_US = 50000
 -- A group that starts nothing for so long is told its rate again by the next worker that meets it.
 local PACE_FORGOTTEN_MS = 86400000
+-- A group that waits for a probe (probe.lua) gets one token, and then rests for as long as a probe needs to claim.
+local PROBE_REST_US = 5000000
 -- The pace of a group whose rate nobody has told yet.
 local RATE_UNKNOWN = 80
 local function take(pace, want, now)
-    local state = redis.call('HMGET', pace, 'tat', 'rate', 'blocked')
+    local state = redis.call('HMGET', pace, 'tat', 'rate', 'blocked', 'probe')
     local blocked = tonumber(state[3] or 0)
     if blocked > now then return 0, blocked end
+    if state[4] then
+        redis.call('HDEL', pace, 'probe')
+        redis.call('HSET', pace, 'blocked', string.format('%.0f', now + PROBE_REST_US))
+        return 1, now + PROBE_REST_US
+    end
     local rate = tonumber(state[2] or RATE_UNKNOWN)
     if rate <= 0 then return want, now end
     local step = 1000000 / rate

@@ -201,6 +201,8 @@ impl fmt::Debug for Inbound {
 pub struct TemplateStatus {
     /// The WhatsApp business account.
     pub waba_id: String,
+    /// Meta's time of it; none when Meta left it out.
+    pub at: Option<DateTime<Utc>>,
     /// Meta's id of the template.
     pub template_id: Option<String>,
     /// The template's name.
@@ -222,6 +224,8 @@ pub struct TemplateStatus {
 pub struct TemplateCategory {
     /// The WhatsApp business account.
     pub waba_id: String,
+    /// Meta's time of it; none when Meta left it out.
+    pub at: Option<DateTime<Utc>>,
     /// Meta's id of the template.
     pub template_id: Option<String>,
     /// The template's name.
@@ -243,6 +247,8 @@ pub struct TemplateCategory {
 pub struct TemplateQuality {
     /// The WhatsApp business account.
     pub waba_id: String,
+    /// Meta's time of it; none when Meta left it out.
+    pub at: Option<DateTime<Utc>>,
     /// Meta's id of the template.
     pub template_id: Option<String>,
     /// The template's name.
@@ -260,6 +266,8 @@ pub struct TemplateQuality {
 pub struct PhoneQuality {
     /// The WhatsApp business account.
     pub waba_id: String,
+    /// Meta's time of it; none when Meta left it out.
+    pub at: Option<DateTime<Utc>>,
     /// The sender's number as Meta shows it.
     pub display_phone_number: Option<String>,
     /// ONBOARDING, THROUGHPUT_UPGRADE ….
@@ -275,6 +283,8 @@ pub struct PhoneQuality {
 pub struct AccountAlert {
     /// The WhatsApp business account.
     pub waba_id: String,
+    /// Meta's time of it; none when Meta left it out.
+    pub at: Option<DateTime<Utc>>,
     /// What it is about, as in `PHONE_NUMBER`.
     pub entity_type: Option<String>,
     /// The id of what it is about.
@@ -294,6 +304,8 @@ pub struct AccountAlert {
 pub struct AccountUpdate {
     /// The WhatsApp business account.
     pub waba_id: String,
+    /// Meta's time of it; none when Meta left it out.
+    pub at: Option<DateTime<Utc>>,
     /// ACCOUNT_RESTRICTION, DISABLED_UPDATE, ACCOUNT_VIOLATION ….
     pub event: String,
     /// The violation, the state of a ban or the restrictions, in Meta's words.
@@ -305,6 +317,8 @@ pub struct AccountUpdate {
 pub struct AccountErrors {
     /// The WhatsApp business account.
     pub waba_id: String,
+    /// Meta's time of it; none when Meta left it out.
+    pub at: Option<DateTime<Utc>>,
     /// The sender; empty when Meta left it out.
     pub phone_number_id: String,
     /// The errors.
