@@ -18,7 +18,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, Utc};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -138,7 +138,8 @@ pub async fn learn_by_send(
     let template = known.entry(key.clone()).or_default();
     let before = template.clone();
     let fact = Fact::State { state, reason: Some(reason.to_owned()), category: None, source: Source::Send };
-    for event in template.learn(key, &fact, at, Uuid::nil()) {
+    // Meta's times are whole seconds: what it tells of the same second is not older than this.
+    for event in template.learn(key, &fact, at.trunc_subsecs(0), Uuid::nil()) {
         record(&mut tx, target, &event).await?;
     }
     if *template != before {

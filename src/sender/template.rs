@@ -200,7 +200,8 @@ impl Template {
     pub(super) fn learn(&mut self, key: &TemplateKey, fact: &Fact, at: DateTime<Utc>, arrival: Uuid) -> Vec<Event> {
         match fact {
             Fact::State { state, reason, category, source } => {
-                let is_newer = self.changed_at.is_none_or(|known| (known, self.arrival) < (at, arrival));
+                // Of one body, what stands later is newer.
+                let is_newer = self.changed_at.is_none_or(|known| (known, self.arrival) <= (at, arrival));
                 if !is_newer || !self.may_say(*state, *source) {
                     return Vec::new();
                 }

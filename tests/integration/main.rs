@@ -23,4 +23,5 @@ mod reconcile; // what Meta bills against what was charged
 mod refusal; // not_sent, and why
 mod resend; // what was not sent goes out once more, and once
 mod rotate; // secrets move to a new key beside everything else
+mod sender; // senders and templates that Meta holds back
 mod tidy; // the rules of the house

@@ -1,0 +1,315 @@
+//! Senders that Meta refuses as a whole, and templates that it holds back: what waits, what is tried, what goes on.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{TimeDelta, Utc};
+use kmsnotif::notification::store::webhook;
+use kmsnotif::sender;
+use kmsnotif::simulator::{Answer, Effect, TemplateState, Times};
+use kmsnotif::tenant::{self, TenantChange};
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+
+use crate::harness::{Draft, TestApp, outcomes, phone, prescription, registration, until_seen};
+
+const LONG: Duration = Duration::from_mins(2);
+const CONCURRENCY: u64 = 64;
+
+/// Alerts go to somebody.
+async fn alerted(app: &TestApp) {
+    let to = Some(Some("it@rs-harapan.example".to_owned()));
+    let change = TenantChange { alert_email: to, ..TenantChange::default() };
+    tenant::store::update(&app.pool, "rs-harapan", &change, "test").await.unwrap();
+}
+
+fn jobs(count: u32) -> Vec<Draft> {
+    (0..count).map(|n| registration(&format!("JOB-{n}")).to(phone(n))).collect()
+}
+
+/// Waits until the sender is blocked and so many jobs stand in lanes, none in a worker's hand or delayed.
+async fn wait_for_lanes(app: &TestApp, count: u64) {
+    let blocked = async || app.tenant("rs-harapan").await.configuration.unwrap().blocked;
+    until_seen(LONG, "the sender is blocked", blocked, Option::is_some).await;
+    let queue = app.queue();
+    let look = async || queue.stats().await.unwrap();
+    until_seen(LONG, "all jobs stand in lanes", look, |stats| {
+        (stats.waiting, stats.running, stats.delayed) == (count, 0, 0)
+    })
+    .await;
+}
+
+/// A minute passes for the sender of `rs-harapan`: its next probe is due.
+async fn make_probe_due(app: &TestApp) {
+    let pace = app.namespace.key("pace:rs-harapan");
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("HSET").arg(&pace).arg(&["blocked", "1", "probed", "1"]).ignore();
+    pipeline.cmd("ZADD").arg(app.namespace.key("ready")).arg(&["XX", "0", "rs-harapan"]).ignore();
+    pipeline.query_async::<()>(&mut app.namespace.connection()).await.unwrap();
+}
+
+/// What producers heard of senders: status and reason.
+async fn heard(app: &TestApp) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let events = app.events().await;
+    let of_senders = events.iter().filter(|event| event["id"].is_null());
+    of_senders.map(|event| (text(&event["status"]), text(&event["reason"]))).collect()
+}
+
+async fn mails(app: &TestApp) -> Vec<(String, Value)> {
+    let rows: Vec<(String, String)> =
+        sqlx::query_as("select letter, data from mail order by mail_id").fetch_all(&app.pool).await.unwrap();
+    rows.into_iter().map(|(letter, data)| (letter, serde_json::from_str(&data).unwrap())).collect()
+}
+
+fn pair(status: &str, reason: &str) -> (String, String) {
+    (status.to_owned(), reason.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_token_is_one_alert_and_no_storm_and_a_new_one_sends_all_of_a_thousand() {
+    let app = TestApp::builder().workers(2).start().await;
+    alerted(&app).await;
+    app.simulator.expire_token("token-rs-harapan");
+    app.enqueue_all(&jobs(1_000)).await;
+    wait_for_lanes(&app, 1_000).await;
+    // What was in hand when the first was refused, and nothing after it.
+    let mut requests = app.simulator.requests();
+    assert!((1..=2 * CONCURRENCY).contains(&requests), "{requests} requests");
+    for _ in 0..5 {
+        make_probe_due(&app).await;
+        requests += 1;
+        app.wait_for_requests(requests).await;
+        wait_for_lanes(&app, 1_000).await;
+        assert_eq!(app.simulator.requests(), requests, "one probe, whoever makes it");
+    }
+    let blocked = app.tenant("rs-harapan").await.configuration.unwrap().blocked.unwrap();
+    assert_eq!((blocked.code, blocked.reason.as_deref()), (Some(190), Some("token")));
+    assert_eq!(app.count("failed").await + app.count("not_sent").await, 0);
+    assert_eq!(sender::alert::tell(&app.pool, Utc::now()).await.unwrap(), 1);
+    assert_eq!(sender::alert::tell(&app.pool, Utc::now() + TimeDelta::hours(7)).await.unwrap(), 0);
+    let told = mails(&app).await;
+    assert_eq!((told.len(), told[0].0.as_str(), &told[0].1["reason"]), (1, "sender_blocked", &"token".into()));
+    until_seen(
+        LONG,
+        "the block is told",
+        async || heard(&app).await,
+        |told| *told == [pair("sender_blocked", "token")],
+    )
+    .await;
+
+    app.configure("token-new").await;
+    app.wait_for_count(LONG, "read", 1_000).await;
+    app.drain().await;
+    assert_eq!(app.simulator.requests(), requests + 1_000);
+    assert_eq!(app.spent().await, Decimal::new(1_000 * 35_665, 2));
+    let both = [pair("sender_blocked", "token"), pair("sender_unblocked", "token")];
+    until_seen(LONG, "its end is told", async || heard(&app).await, |told| *told == both).await;
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe_that_is_accepted_opens_the_lanes() {
+    let app = TestApp::builder().workers(2).start().await;
+    app.simulator.set_outage(Some(Effect::Refuse(Answer::Error(131_042), Times::Always)));
+    app.enqueue_all(&jobs(100)).await;
+    wait_for_lanes(&app, 100).await;
+    let blocked = app.tenant("rs-harapan").await.configuration.unwrap().blocked.unwrap();
+    assert_eq!(blocked.reason.as_deref(), Some("payment"));
+    app.simulator.set_outage(None);
+    make_probe_due(&app).await;
+    app.wait_for_count(LONG, "read", 100).await;
+    assert!(app.tenant("rs-harapan").await.configuration.unwrap().blocked.is_none());
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_block_that_redis_forgot_is_still_one() {
+    let app = TestApp::builder().workers(2).start().await;
+    app.simulator.expire_token("token-rs-harapan");
+    app.enqueue_all(&jobs(50)).await;
+    wait_for_lanes(&app, 50).await;
+    let requests = app.simulator.requests();
+    let pace = app.namespace.key("pace:rs-harapan");
+    redis::cmd("DEL").arg(&pace).query_async::<()>(&mut app.namespace.connection()).await.unwrap();
+    let ready = app.namespace.key("ready");
+    let mut turn = redis::cmd("ZADD");
+    turn.arg(&ready).arg(&["XX", "0", "rs-harapan"]).query_async::<()>(&mut app.namespace.connection()).await.unwrap();
+    // One of them is the probe that Redis no longer knows of; the others are held back before admission.
+    app.wait_for_requests(requests + 1).await;
+    wait_for_lanes(&app, 50).await;
+    assert_eq!(app.simulator.requests(), requests + 1);
+    app.configure("token-new").await;
+    app.wait_for_count(LONG, "read", 50).await;
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_of_a_paused_template_wait_without_credit_and_go_on_when_it_returns() {
+    let app = TestApp::start().await;
+    app.enqueue(&prescription("BEFORE")).await;
+    app.wait_for("BEFORE", "read").await;
+    let before = app.balance().await;
+    app.simulator.set_template_state("prescription_ready", "id", TemplateState::Paused);
+    wait_for_state(&app, "paused").await;
+    let waiting: Vec<Draft> = (0..20).map(|n| prescription(&format!("PAUSED-{n}")).to(phone(n))).collect();
+    app.enqueue_all(&waiting).await;
+    let soon = Utc::now() + TimeDelta::seconds(2);
+    app.enqueue(&prescription("TOO-LATE").with("expires_at", soon.to_rfc3339())).await;
+    app.wait_for_refusal("TOO-LATE", "expired").await;
+    app.wait_for_delayed(20).await;
+    assert_eq!(app.simulator.requests(), 1);
+    assert!(app.find("PAUSED-0").await.is_none(), "no row, and so no credit");
+    let balance = app.balance().await;
+    assert_eq!((balance.available, balance.reserved), (before.available, Decimal::ZERO));
+    // Another template, and this one in another language, go on.
+    app.enqueue(&registration("OTHER")).await;
+    app.enqueue(&prescription("ENGLISH").language("en")).await;
+    app.wait_for("OTHER", "read").await;
+    app.wait_for("ENGLISH", "read").await;
+    let found = app.run(&["doctor", "--tenant", "rs-harapan", "--json"]).await.stdout;
+    assert!(found.contains("prescription_ready in id is paused"), "{found}");
+
+    app.simulator.set_template_state("prescription_ready", "id", TemplateState::Approved);
+    app.wait_for_count(LONG, "read", 23).await;
+    assert_eq!(app.simulator.requests(), 23);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_finds_its_template_paused_holds_the_others_back() {
+    let app = TestApp::builder().workers(2).start().await;
+    app.simulator.pause_webhooks();
+    app.simulator.set_template_state("prescription_ready", "id", TemplateState::Paused);
+    app.enqueue(&prescription("FIRST")).await;
+    wait_for_state(&app, "paused").await;
+    let others: Vec<Draft> = (0..20).map(|n| prescription(&format!("HELD-{n}")).to(phone(n))).collect();
+    app.enqueue_all(&others).await;
+    app.wait_for_delayed(21).await;
+    assert_eq!(app.simulator.requests(), 1, "one was refused, and no other tried");
+    app.simulator.set_template_state("prescription_ready", "id", TemplateState::Approved);
+    app.simulator.resume_webhooks();
+    app.wait_for_count(LONG, "read", 21).await;
+    assert_eq!(outcomes(&app.notification("FIRST").await), ["template", "accepted"]);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rejected_template_is_not_sent_and_costs_nothing() {
+    let app = TestApp::start().await;
+    alerted(&app).await;
+    let before = app.balance().await.available;
+    app.simulator.set_outage(Some(Effect::Refuse(Answer::Error(131_016), Times::Always)));
+    app.enqueue(&prescription("TRIED")).await;
+    app.wait_for_requests(1).await;
+    app.wait_for("TRIED", "waiting").await;
+    app.simulator.set_template_state("prescription_ready", "id", TemplateState::Rejected);
+    wait_for_state(&app, "rejected").await;
+    app.simulator.set_outage(None);
+    app.enqueue(&prescription("NEW")).await;
+    app.wait_for_refusal("NEW", "template_unavailable").await;
+    let tried = app.wait_for("TRIED", "failed").await;
+    assert_eq!(tried.reason.as_deref(), Some("rejected"));
+    assert!(outcomes(&tried).iter().all(|outcome| outcome == "unavailable"));
+    assert_eq!(app.balance().await.available, before);
+    app.enqueue(&registration("OTHER")).await;
+    app.wait_for("OTHER", "read").await;
+    assert_eq!(sender::alert::tell(&app.pool, Utc::now()).await.unwrap(), 1);
+    assert_eq!(mails(&app).await[0].1["what"], "rejected");
+    // Given back: what comes from now on is sent.
+    app.simulator.set_template_state("prescription_ready", "id", TemplateState::Approved);
+    wait_for_state(&app, "approved").await;
+    app.enqueue(&prescription("LATER")).await;
+    app.wait_for("LATER", "read").await;
+    app.finish().await;
+}
+
+async fn wait_for_state(app: &TestApp, state: &str) {
+    let look = async || -> Option<String> {
+        let state = "select state from template_state where name = 'prescription_ready' and language = 'id'";
+        sqlx::query_scalar(state).fetch_optional(&app.pool).await.unwrap()
+    };
+    until_seen(LONG, "the state is known", look, |known| known.as_deref() == Some(state)).await;
+}
+
+/// A body that tells of an event at a second of Meta's clock.
+fn body(field: &str, second: i64, value: &Value) -> Bytes {
+    let change = json!({ "field": field, "value": value });
+    let entry = json!({ "id": "2001", "time": 1_795_000_000 + second, "changes": [change] });
+    json!({ "object": "whatsapp_business_account", "entry": [entry] }).to_string().into()
+}
+
+fn template(second: i64, event: &str) -> Bytes {
+    let value = json!({ "event": event, "message_template_name": "prescription_ready", "message_template_id": 1,
+        "message_template_language": "id", "reason": "NONE" });
+    body("message_template_status_update", second, &value)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn template_events_come_twice_and_in_any_order_and_the_newest_counts() {
+    let app = TestApp::builder().workers(2).start().await;
+    for (second, event) in [(200, "APPROVED"), (100, "PAUSED"), (200, "APPROVED"), (150, "REJECTED"), (100, "PAUSED")] {
+        webhook::insert_all(&app.pool, &[template(second, event)]).await.unwrap();
+        app.wait_for_applied().await;
+    }
+    wait_for_state(&app, "approved").await;
+    app.enqueue(&prescription("APPROVED")).await;
+    app.wait_for("APPROVED", "read").await;
+    // All at once, by two workers.
+    let many = [(400, "DISABLED"), (300, "PAUSED"), (400, "DISABLED"), (350, "APPROVED"), (100, "PAUSED")];
+    let bodies: Vec<Bytes> = many.iter().map(|(second, event)| template(*second, event)).collect();
+    webhook::insert_all(&app.pool, &bodies).await.unwrap();
+    app.wait_for_applied().await;
+    wait_for_state(&app, "disabled").await;
+    app.enqueue(&prescription("DISABLED")).await;
+    app.wait_for_refusal("DISABLED", "template_unavailable").await;
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn alerts_of_accounts_are_recorded_once_and_rubbish_spoils_nothing() {
+    let app = TestApp::start().await;
+    alerted(&app).await;
+    let info = json!({ "alert_severity": "CRITICAL", "alert_type": "ACCOUNT_AT_RISK",
+        "alert_description": format!("call +6281234567890\u{0} {}", "x".repeat(5_000)) });
+    let restriction = json!({ "event": "ACCOUNT_RESTRICTION",
+        "restriction_info": [{ "restriction_type": "RESTRICTED_BIZ_INITIATED_MESSAGING", "expiration": 1 }] });
+    let long =
+        json!({ "event": "PAUSED", "message_template_name": "x".repeat(4_000), "message_template_language": "id" });
+    let flagged = json!({ "event": "FLAGGED", "display_phone_number": "62215551001", "current_limit": "TIER_1K" });
+    let bodies = [
+        body("account_alerts", 1, &json!({ "entity_type": "WABA", "alert_info": info })),
+        body("account_update", 2, &restriction),
+        body("message_template_status_update", 3, &long),
+        body("phone_number_quality_update", 4, &flagged),
+        body(
+            "message_template_status_update",
+            5,
+            &json!({ "event": "\u{0}" , "message_template_name": "n", "message_template_language": "id" }),
+        ),
+    ];
+    webhook::insert_all(&app.pool, &bodies).await.unwrap();
+    webhook::insert_all(&app.pool, &bodies).await.unwrap();
+    app.wait_for_applied().await;
+    let recorded: Vec<(String, String, String)> =
+        sqlx::query_as("select kind, severity, reason from sender_event order by at")
+            .fetch_all(&app.pool)
+            .await
+            .unwrap();
+    let row = |kind: &str, severity: &str, reason: &str| (kind.to_owned(), severity.to_owned(), reason.to_owned());
+    assert_eq!(
+        recorded,
+        [
+            row("account_alert", "critical", "ACCOUNT_AT_RISK"),
+            row("account_update", "critical", "ACCOUNT_RESTRICTION"),
+            row("phone_quality", "warning", "FLAGGED"),
+        ]
+    );
+    assert_eq!(sender::alert::tell(&app.pool, Utc::now()).await.unwrap(), 2);
+    assert_eq!(sender::alert::tell(&app.pool, Utc::now() + TimeDelta::days(1)).await.unwrap(), 0);
+    let told = mails(&app).await;
+    assert!(told.iter().all(|(letter, data)| letter == "account_alert" && !data.to_string().contains("812345678")));
+    let found = app.run(&["doctor", "--tenant", "rs-harapan", "--json"]).await.stdout;
+    assert!(found.contains("ACCOUNT_AT_RISK") && found.contains("ACCOUNT_RESTRICTION"), "{found}");
+    app.finish().await;
+}
