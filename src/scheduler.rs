@@ -2,8 +2,10 @@
 //!
 //! It never sends to a patient. Every duty is safe beside other schedulers: the sweep is decided by the queue in
 //! one atomic step; months are created, and the audit is sealed, under locks of the database; purchases, alerts,
-//! mails and jobs of the outbox are claimed by row. Each duty is a loop of its own, so that a slow one (a mail server, a long backlog) holds up no other.
+//! mails and jobs of the outbox are claimed by row. Each duty is a loop of its own, so that a slow one (a mail server,
+//! a long backlog) holds up no other.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::Utc;
@@ -16,8 +18,10 @@ use crate::audit;
 use crate::config::{MailConfig, RedisConfig, WorkerConfig};
 use crate::credit::{alert, ledger, purchase};
 use crate::mail::{self, Composer, Delivery, Relay};
-use crate::notification::{store, sweep};
-use crate::queue::Queue;
+use crate::notification::resolver::Resolver;
+use crate::notification::{Limits, store, sweep};
+use crate::queue::{Events, Queue};
+use crate::render::Templates;
 use crate::secret::Keyring;
 use crate::sender;
 
@@ -25,6 +29,9 @@ pub mod outbox;
 
 /// How often the sweep looks for stranded notifications.
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
+/// How often unknown outcomes are looked at: this part of their window, within these bounds.
+const OUTCOMES_PART: u32 = 20;
+const OUTCOMES_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(5);
 /// How often the coming months are made sure of.
 const PARTITIONS_EVERY: Duration = Duration::from_hours(1);
 /// Months of notifications that are made ahead.
@@ -76,6 +83,14 @@ impl Scheduler {
         let mut duties = JoinSet::new();
         let pool = &self.pool;
         duties.spawn(sweep_stranded(pool.clone(), queue(), patience));
+        duties.spawn(resolve_outcomes(Resolver {
+            pool: pool.clone(),
+            queue: queue(),
+            events: Events::new(client.clone(), &self.redis.namespace),
+            templates: Templates::load()?,
+            limits: Limits::of(&self.worker),
+            told: HashMap::new(),
+        }));
         duties.spawn(make_months(pool.clone()));
         duties.spawn(enqueue_own_jobs(pool.clone(), queue()));
         duties.spawn(tend_purchases(pool.clone()));
@@ -115,6 +130,20 @@ async fn sweep_stranded(pool: PgPool, queue: Queue, patience: Duration) {
             Ok(0) => {}
             Ok(restored) => tracing::info!(restored, "stranded notifications enqueued again"),
             Err(error) => tracing::warn!(%error, "the sweep failed; the next tick tries again"),
+        }
+    }
+}
+
+/// Resolves outcomes that nobody told us.
+async fn resolve_outcomes(mut resolver: Resolver) {
+    let window = resolver.limits.unknown_window.to_std().unwrap_or_default();
+    let mut ticks = ticks((window / OUTCOMES_PART).clamp(*OUTCOMES_EVERY.start(), *OUTCOMES_EVERY.end()));
+    loop {
+        ticks.tick().await;
+        match resolver.run().await {
+            Ok(verdicts) if verdicts.is_empty() => {}
+            Ok(verdicts) => tracing::info!(?verdicts, "outcomes that nobody told us were looked at"),
+            Err(error) => tracing::warn!(%error, "outcomes could not be resolved; the next tick tries again"),
         }
     }
 }
@@ -183,7 +212,7 @@ async fn forget_sender_events(pool: PgPool) {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "old events of senders removed"),
             Err(error) => {
-                tracing::warn!(%error, "old events of senders could not be removed; the next tick tries again")
+                tracing::warn!(%error, "old events of senders could not be removed; the next tick tries again");
             }
         }
     }

@@ -49,10 +49,8 @@ impl Worker {
             namespace: self.redis.namespace.clone(),
             keyring: self.keyring,
             whatsapp: whatsapp::Client::new(options)?,
-            limits: Limits {
-                attempts_max: self.worker.attempts_max,
-                unknown_window: chrono::TimeDelta::from_std(self.worker.unknown_window)?,
-            },
+            limits: Limits::of(&self.worker),
+            lease: self.worker.lease,
         })
         .await?;
         let options = Options {

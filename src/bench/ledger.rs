@@ -65,6 +65,7 @@ async fn start(home: &Home) -> anyhow::Result<Pipeline> {
         keyring: home.keyring()?,
         whatsapp: whatsapp::Client::new(whatsapp::Options::new(nobody, "v25.0"))?,
         limits: Limits { attempts_max: 8, unknown_window: TimeDelta::minutes(10) },
+        lease: Duration::from_secs(15),
     })
     .await
 }

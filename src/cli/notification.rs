@@ -15,6 +15,7 @@ use crate::notification::Status;
 use crate::notification::store::{self, AttemptView, Filter, NotificationView};
 use crate::tenant::store as tenant_store;
 
+mod manual;
 mod resend;
 
 /// Subcommands of `notification`.
@@ -26,6 +27,10 @@ pub enum Command {
     Show(ShowArgs),
     /// Send again what was not sent, failed, or is unknown: one, or many after a top-up.
     Resend(Box<resend::Resend>),
+    /// Withdraw one that waits, or an id whose job has not come yet.
+    Cancel(manual::Cancel),
+    /// Say whether a notification of unknown outcome arrived.
+    Resolve(manual::Resolve),
 }
 
 /// Flags of `notification list`.
@@ -81,7 +86,7 @@ impl Show for Row {
             moment(row.created_at),
             row.tenant.clone(),
             row.id.clone(),
-            row.kind.clone(),
+            row.kind.clone().unwrap_or_default(),
             row.status.clone(),
             row.reason.clone().unwrap_or_default(),
             row.to.clone().unwrap_or_default(),
@@ -127,7 +132,7 @@ impl Show for Whole {
             shown.notification.to_string(),
             shown.tenant.clone(),
             shown.id.clone(),
-            shown.kind.clone(),
+            shown.kind.clone().unwrap_or_default(),
             shown.status.clone(),
             optional(&shown.reason),
             optional(&shown.to),
@@ -195,6 +200,8 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
             }
         }
         Command::Resend(args) => return resend::run(*args, global, pool).await,
+        Command::Cancel(args) => return manual::cancel(args, global, pool).await,
+        Command::Resolve(args) => return manual::resolve(args, global, pool).await,
         Command::Show(args) => {
             let tenant = tenant_store::get(pool, &args.tenant).await?;
             let Some(mut shown) = store::find(pool, tenant.id, &args.id).await? else {
@@ -230,7 +237,7 @@ mod tests {
             notification: uuid::Uuid::from_u128(7),
             id: "REG-1".to_owned(),
             tenant: "rs-harapan".to_owned(),
-            kind: "registration_confirmed".to_owned(),
+            kind: Some("registration_confirmed".to_owned()),
             status: "accepted".to_owned(),
             reason: None,
             to: Some("+6281234567890".to_owned()),

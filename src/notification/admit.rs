@@ -21,8 +21,11 @@ use crate::queue::Outcome;
 use crate::render::Category;
 use crate::tenant::{E164, TenantId, phone};
 
+/// The content hash of an id that was cancelled before its job was seen.
+pub(crate) const CANCELLED_UNSEEN: [u8; 32] = [0; 32];
+
 /// A job on its way into admission: everything that needs no database is done.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) job: Arc<Job>,
     pub(crate) known: Arc<Known>,
@@ -105,10 +108,19 @@ impl<'a> Batch<'a> {
             return self.decide_new(request);
         }
         match self.existing.remove(&key) {
-            Some(existing) if existing.content_hash != request.content_hash => duplicate(false, &request.job.id),
-            Some(store::Existing { record: Some(record), .. }) if record.token == request.token => {
-                self.decide_again(request, record)
+            // The same delivery is the same job, even if the tenant's defaults for it changed meanwhile.
+            Some(store::Existing { content_hash, record: Some(record), recipient, language })
+                if record.token == request.token =>
+            {
+                if content_hash == request.content_hash {
+                    return self.decide_again(request, record);
+                }
+                // What it was admitted with stands.
+                let language = language.unwrap_or(request.language);
+                self.decide_again(&Request { recipient, language, ..request.clone() }, record)
             }
+            Some(existing) if existing.content_hash == CANCELLED_UNSEEN => duplicate(true, &request.job.id),
+            Some(existing) if !is_same_content(request, &existing) => duplicate(false, &request.job.id),
             // Another entry with the same job, or a month that was dropped: nothing is touched.
             _ => duplicate(true, &request.job.id),
         }
@@ -264,6 +276,25 @@ fn send(request: &Request, notification_id: NotificationId, attempt: i32) -> Adm
     })
 }
 
+/// Whether the job says what the one said that was admitted under its id.
+///
+/// What it leaves to the tenant's settings (the language, the country of a national number) is read as it was then:
+/// a producer that sends a job once more sends the same bytes, whatever was set meanwhile.
+fn is_same_content(request: &Request, existing: &store::Existing) -> bool {
+    if existing.content_hash == request.content_hash {
+        return true;
+    }
+    let job = &request.job;
+    let language = job.language.or(existing.language).unwrap_or(request.language);
+    let then = existing.recipient.filter(|recipient| {
+        let country = phone::country(recipient);
+        country.and_then(|country| phone::parse(&job.to, country).ok()).as_ref() == Some(recipient)
+    });
+    let recipient = then.or(request.recipient);
+    let to = recipient.as_ref().map_or(job.to.as_str(), |recipient| recipient.as_str());
+    kmsnotif_jobs::content_hash(job, to, language) == existing.content_hash
+}
+
 fn duplicate(same_content: bool, id: &str) -> Admission {
     Admission::Settled(if same_content {
         Outcome::Done
@@ -294,6 +325,7 @@ fn new_record(request: &Request) -> Record {
         token: request.token.clone(),
         expires_at: request.job.expires_at.map(|moment| moment.to_utc()),
         due_at: None,
+        resolve_at: None,
         seq: 0,
         wamid: None,
         billed_type: None,

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::record::Record;
+use super::status::{Reason, Status};
 use super::store;
 
 /// The stream is trimmed at about this many events.
@@ -52,6 +53,13 @@ pub(crate) fn line(tenant: &str, record: &Record, now: DateTime<Utc>) -> String 
         reason: record.reason.as_deref(),
         at: now.to_rfc3339_opts(SecondsFormat::Millis, true),
     })
+}
+
+/// The event of an id that was cancelled before its job was seen: its first, and its last.
+pub(crate) fn cancelled_unseen(tenant: &str, id: &str, notification: Uuid, now: DateTime<Utc>) -> String {
+    let (status, reason) = (Status::NotSent.as_str(), Some(Reason::Cancelled.as_str()));
+    let at = now.to_rfc3339_opts(SecondsFormat::Millis, true);
+    write(&Event { tenant, id, notification: Some(notification), seq: 1, status, reason, at })
 }
 
 /// The event of a job that was rejected: it has no notification.

@@ -1,14 +1,21 @@
 //! The decisions of a notification's life: pure functions from a row and what happened to the change it makes.
 //!
-//! Money and status change together here and nowhere else.
+//! Money and status change together here and nowhere else. What Meta reports is in [`reported`], what nobody ever
+//! told us in [`resolution`].
+
+mod reported;
+pub(crate) mod resolution;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
 
-use super::record::{AttemptEnd, Change, Movement, Record, is_free};
+use super::record::{AttemptEnd, Change, Movement, Record};
 use super::retry;
 use super::status::{Reason, Status};
+use crate::config::WorkerConfig;
 use crate::whatsapp::{Class, SendError};
+
+pub(crate) use reported::{Report, Reported, is_duplicate_delivery, proven_end, reported};
 
 /// Limits of the process, from its configuration.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +24,15 @@ pub struct Limits {
     pub attempts_max: u32,
     /// How long an unknown outcome waits for evidence.
     pub unknown_window: TimeDelta,
+}
+
+impl Limits {
+    /// Those of a process's configuration.
+    pub fn of(config: &WorkerConfig) -> Self {
+        // Both are bounded by the configuration.
+        let unknown_window = TimeDelta::from_std(config.unknown_window).unwrap_or(TimeDelta::MAX);
+        Self { attempts_max: config.attempts_max, unknown_window }
+    }
 }
 
 /// What became of one HTTP try.
@@ -30,7 +46,7 @@ pub(crate) enum Answer {
     Unrendered,
 }
 
-/// How long a job of a blocked sender, or of a paused template, keeps out of the way; then `gate` holds it back.
+/// How long a job of a blocked sender, or of a paused template, keeps out of the way; then `withhold` keeps it back.
 pub(super) const BLOCKED_WAIT: TimeDelta = TimeDelta::seconds(1);
 const TEMPLATE_PAUSED_WAIT: TimeDelta = TimeDelta::seconds(5);
 const LONG_WAIT: TimeDelta = TimeDelta::hours(24);
@@ -62,7 +78,9 @@ pub(crate) fn answered(
     if record.attempt != number {
         return None;
     }
-    if !matches!(record.status, Status::Sending | Status::Unknown) {
+    // While it waits to be sent again, only that Meta took the message after all is news.
+    let news = record.status == Status::Waiting && matches!(answer, Answer::Accepted { .. });
+    if !matches!(record.status, Status::Sending | Status::Unknown) && !news {
         // A status event was faster and settled it; what is left is to complete the attempt.
         let mut change = Change::of(record);
         change.end_attempt(now, end_of(answer));
@@ -110,15 +128,20 @@ fn accept(change: &mut Change, wamid: &str, now: DateTime<Utc>) {
     change.record.accepted_at = Some(now);
     change.post();
     change.status(Status::Accepted, None);
+    // Whether it is ever delivered is looked at a day later. A first attempt is found by its time of creation: its
+    // updates touch no index (see the migration of `due_at`).
+    change.record.resolve_at = (change.record.attempt > 1).then(|| now + resolution::PATIENCE);
 }
 
 fn refuse(change: &mut Change, error: &SendError, now: DateTime<Utc>, limits: Limits) {
+    // Whoever found its worker dead has counted this attempt.
+    let counts = i32::from(change.record.status != Status::Unknown);
     match error.class() {
         Class::Rejected if error.reason() == Reason::Undeliverable.as_str() => change.fail(Reason::Undeliverable, now),
         Class::Template if error.code() == Some(TEMPLATE_PAUSED) => wait(change, now + TEMPLATE_PAUSED_WAIT, now),
         Class::Rejected | Class::Template => change.fail(Reason::Rejected, now),
         Class::Unknown => {
-            change.record.attempts_counted += 1;
+            change.record.attempts_counted += counts;
             make_unknown(change, now, limits);
         }
         Class::SenderBlocked => wait(change, now + BLOCKED_WAIT, now),
@@ -127,7 +150,7 @@ fn refuse(change: &mut Change, error: &SendError, now: DateTime<Utc>, limits: Li
             wait(change, now + retry::wait(nth, error.retry_after()), now);
         }
         Class::Unavailable => {
-            change.record.attempts_counted += 1;
+            change.record.attempts_counted += counts;
             let counted = change.record.attempts_counted.unsigned_abs();
             if counted >= limits.attempts_max {
                 return change.fail(Reason::AttemptsExhausted, now);
@@ -135,7 +158,7 @@ fn refuse(change: &mut Change, error: &SendError, now: DateTime<Utc>, limits: Li
             wait(change, now + retry::wait(counted, error.retry_after()), now);
         }
         Class::Wait => {
-            change.record.attempts_counted += 1;
+            change.record.attempts_counted += counts;
             if change.record.attempts_counted.unsigned_abs() >= limits.attempts_max {
                 return change.fail(Reason::AttemptsExhausted, now);
             }
@@ -154,9 +177,13 @@ fn wait(change: &mut Change, due_at: DateTime<Utc>, now: DateTime<Utc>) {
 }
 
 fn make_unknown(change: &mut Change, now: DateTime<Utc>, limits: Limits) {
+    if change.record.status == Status::Unknown {
+        // The window counts from the moment it became unknown.
+        return;
+    }
     change.record.unknown_at = Some(now);
     change.status(Status::Unknown, None);
-    change.record.due_at = Some(now + limits.unknown_window);
+    change.record.resolve_at = Some(now + limits.unknown_window);
 }
 
 /// A worker died in `sending`: the request may have been written, so nobody sends it again.
@@ -220,139 +247,33 @@ pub(crate) fn resent(record: Record, token: String, now: DateTime<Utc>) -> Optio
     Some(change)
 }
 
+/// Ends a notification that waits because people withdraw it; `None` when it is under way or has ended.
+pub(crate) fn cancelled(record: Record, now: DateTime<Utc>) -> Option<Change> {
+    (record.status == Status::Waiting).then(|| give_up(record, Reason::Cancelled, now))
+}
+
+/// Settles an unknown outcome by what people found out; `None` when it is not unknown.
+///
+/// What arrived is paid for; what did not ends `unresolved`, and its credit is given back.
+pub(crate) fn ruled(record: Record, arrived: bool, now: DateTime<Utc>) -> Option<Change> {
+    if record.status != Status::Unknown {
+        return None;
+    }
+    let mut change = Change::of(record);
+    if arrived {
+        change.post();
+        change.record.accepted_at.get_or_insert(now);
+        change.record.delivered_at.get_or_insert(now);
+        change.status(Status::Delivered, None);
+    } else {
+        change.fail(Reason::Unresolved, now);
+    }
+    Some(change)
+}
+
 /// Whether it was resent and not admitted since: whatever else waits has its price held.
 fn awaits_admission(record: &Record) -> bool {
     record.status == Status::Waiting && !record.held
-}
-
-/// What Meta reported of a message.
-#[derive(Debug, Clone)]
-pub(crate) struct Report {
-    pub(crate) status: Reported,
-    /// Meta's time of it.
-    pub(crate) at: DateTime<Utc>,
-    pub(crate) attempt: Option<i32>,
-    pub(crate) wamid: String,
-    pub(crate) error_code: Option<i64>,
-    pub(crate) error: Option<String>,
-    /// What Meta bills, if the event says so.
-    pub(crate) billed_type: Option<String>,
-    /// In our spelling.
-    pub(crate) billed_category: Option<String>,
-}
-
-/// The statuses Meta reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Reported {
-    Sent,
-    Delivered,
-    Read,
-    Failed,
-}
-
-/// Applies a status event; `None` when it changes nothing. Any order, any number of times, same end.
-pub(crate) fn reported(record: Record, report: &Report, now: DateTime<Utc>) -> Option<Change> {
-    if record.status == Status::NotSent || record.attempt == 0 {
-        return None;
-    }
-    // An event of an earlier attempt tells of a message that is not the latest: no second charge, no step.
-    if report.attempt.is_some_and(|attempt| attempt != record.attempt) {
-        return None;
-    }
-    // Nor does an event of the attempt before a resend, unless the patient has the message after all.
-    if awaits_admission(&record) && !matches!(report.status, Reported::Delivered | Reported::Read) {
-        return None;
-    }
-    let before = record.clone();
-    let mut change = Change::of(record);
-    remember(&mut change.record, report);
-    match (report.status, target(report.status)) {
-        (Reported::Failed, _) => fail_reported(&mut change, report, now),
-        (_, target) if advances(change.record.status, target) => {
-            close_attempt(&mut change, report, now);
-            // What is free is never posted: the reservation is given back below.
-            if !change.record.is_free() {
-                change.post();
-            }
-            change.record.accepted_at.get_or_insert(now);
-            change.status(target, None);
-        }
-        _ => {}
-    }
-    if change.record.is_free() {
-        change.give_back();
-    }
-    (change.record != before || change.attempt.is_some()).then_some(change)
-}
-
-/// Notes what the event says, whether or not it moves the status.
-fn remember(record: &mut Record, report: &Report) {
-    record.wamid.get_or_insert_with(|| report.wamid.clone());
-    match report.status {
-        Reported::Sent => record.sent_at.get_or_insert(report.at),
-        Reported::Delivered => record.delivered_at.get_or_insert(report.at),
-        Reported::Read => record.read_at.get_or_insert(report.at),
-        Reported::Failed => return,
-    };
-    // Whatever order the events come in: what is billed outweighs what is free, another category ours.
-    if let Some(billed) = &report.billed_type
-        && record.billed_type.as_deref().is_none_or(|known| is_free(known) && !is_free(billed))
-    {
-        record.billed_type = Some(billed.clone());
-    }
-    if let Some(billed) = &report.billed_category
-        && record.billed_category.as_deref().is_none_or(|known| known == record.category.as_str())
-    {
-        record.billed_category = Some(billed.clone());
-    }
-}
-
-fn target(reported: Reported) -> Status {
-    match reported {
-        Reported::Sent => Status::Sent,
-        Reported::Delivered => Status::Delivered,
-        Reported::Read => Status::Read,
-        Reported::Failed => Status::Failed,
-    }
-}
-
-/// Whether a status moves forward to `target`; delivered and read beat failed.
-fn advances(status: Status, target: Status) -> bool {
-    match status {
-        Status::Waiting | Status::Sending | Status::Unknown => true,
-        Status::Accepted | Status::Sent | Status::Delivered | Status::Read => target > status,
-        Status::Failed => target >= Status::Delivered,
-        Status::NotSent => false,
-    }
-}
-
-fn fail_reported(change: &mut Change, report: &Report, now: DateTime<Utc>) {
-    if !matches!(
-        change.record.status,
-        Status::Waiting | Status::Sending | Status::Unknown | Status::Accepted | Status::Sent
-    ) {
-        return;
-    }
-    close_attempt(change, report, now);
-    let reason = crate::whatsapp::reason(report.error_code);
-    let reason = if reason == Reason::Undeliverable.as_str() { Reason::Undeliverable } else { Reason::Rejected };
-    change.fail(reason, now);
-}
-
-/// An event settles an attempt whose answer was not read yet.
-fn close_attempt(change: &mut Change, report: &Report, now: DateTime<Utc>) {
-    if change.record.attempt_started_at.is_none() {
-        return;
-    }
-    change.end_attempt(
-        now,
-        AttemptEnd {
-            outcome: if report.status == Reported::Failed { "rejected" } else { "accepted" },
-            error_code: report.error_code.and_then(|code| i32::try_from(code).ok()),
-            error: report.error.clone(),
-            wamid: Some(report.wamid.clone()),
-        },
-    );
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ fn sending() -> Record {
         token: "1-0".to_owned(),
         expires_at: None,
         due_at: Some(now()),
+        resolve_at: None,
         seq: 1,
         wamid: None,
         billed_type: None,
@@ -178,15 +179,40 @@ fn what_is_under_way_or_was_accepted_is_not_resent() {
 
 #[test]
 fn late_events_of_the_attempt_before_do_not_end_a_resend_but_an_arrival_does() {
-    let failed = answer(sending(), &failed(Class::Rejected)).record;
-    let waiting = resend(failed);
+    let waiting = resend(answer(sending(), &failed(Class::Rejected)).record);
     for status in [Reported::Failed, Reported::Sent] {
         assert!(reported(waiting.clone(), &report(status), now()).is_none(), "{status:?}");
     }
-    let late = answered(waiting.clone(), 1, &accepted(), now(), LIMITS).expect("it completes its attempt");
-    assert_eq!((late.record, late.movement), (waiting.clone(), None), "a late answer changes nothing else");
+    let late = answered(waiting.clone(), 1, &failed(Class::Unavailable), now(), LIMITS);
+    let late = late.expect("it completes its attempt");
+    assert_eq!((late.record, late.movement), (waiting.clone(), None), "a late refusal changes nothing else");
     let arrived = reported(waiting, &report(Reported::Delivered), now()).unwrap();
     assert_eq!((arrived.record.status, arrived.movement, arrived.record.due_at), (Status::Delivered, None, None));
+}
+
+#[test]
+fn a_late_answer_that_meta_took_the_message_after_all_stops_the_next_send() {
+    let unknown = crashed(sending(), now(), LIMITS).record;
+    // Resent by an operator: its reservation was voided, and nothing is charged.
+    let late = answered(resend(unknown.clone()), 1, &accepted(), now(), LIMITS).unwrap();
+    assert_eq!((late.record.status, late.movement, late.record.due_at), (Status::Accepted, None, None));
+    // Sent again on evidence of absence: its credit is still held, and is taken.
+    let mut waiting = unknown;
+    (waiting.status, waiting.due_at, waiting.resolve_at) = (Status::Waiting, Some(now()), None);
+    let late = answered(waiting, 1, &accepted(), now(), LIMITS).unwrap();
+    assert_eq!((late.record.status, late.movement), (Status::Accepted, Some(Movement::Post)));
+}
+
+#[test]
+fn an_attempt_counts_once_whoever_found_out_how_it_ended() {
+    let unknown = crashed(sending(), now(), LIMITS).record;
+    for class in [Class::Unknown, Class::Unavailable, Class::Wait] {
+        let late = answered(unknown.clone(), 1, &failed(class), now() + TimeDelta::minutes(5), LIMITS).unwrap();
+        assert_eq!(late.record.attempts_counted, 1, "{class:?}");
+        if class == Class::Unknown {
+            assert_eq!((late.record.unknown_at, late.record.resolve_at), (unknown.unknown_at, unknown.resolve_at));
+        }
+    }
 }
 
 #[test]

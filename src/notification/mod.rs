@@ -12,14 +12,15 @@
 pub(crate) mod admit;
 pub(crate) mod batch;
 mod event;
-mod gate;
 pub(crate) mod lifecycle;
+pub mod manual;
 pub(crate) mod process;
 pub mod reconcile;
 pub(crate) mod record;
 mod refusal;
 mod report;
 pub mod resend;
+pub mod resolver;
 mod retry;
 mod settings;
 pub(crate) mod settle;
@@ -29,6 +30,7 @@ pub mod store;
 #[cfg(test)]
 mod store_test;
 pub mod sweep;
+mod withhold;
 mod writer;
 
 use std::sync::Arc;
@@ -75,6 +77,8 @@ pub struct Parts {
     pub whatsapp: whatsapp::Client,
     /// Limits of the process.
     pub limits: Limits,
+    /// How long a worker that gives no sign of life keeps its jobs.
+    pub lease: Duration,
 }
 
 impl std::fmt::Debug for Parts {
@@ -117,6 +121,7 @@ impl Pipeline {
             queue: Queue::new(parts.redis, &parts.namespace),
             events: events.clone(),
             writer: batch::Batches::start(writer, WRITERS, BATCH_MAX),
+            lease: parts.lease,
             deadline: deadline_receiver,
         });
         tokio::spawn(report::run(parts.pool.clone(), publisher, ctx.hasher.clone(), stopping_receiver.clone()));

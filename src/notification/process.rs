@@ -1,6 +1,7 @@
 //! One notification's way: admit, render, send, settle.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use kmsnotif_jobs::{Job, Rejection};
@@ -10,12 +11,12 @@ use tokio::time::Instant;
 use super::admit::{self, Admission, Admitted};
 use super::batch::Batches;
 use super::event;
-use super::gate::{self, Probe};
 use super::lifecycle::Answer;
 use super::record::Text;
 use super::settings::{Known, Settings};
 use super::settle;
 use super::standing;
+use super::withhold::{self, Probe};
 use super::writer::Writer;
 use crate::queue::{Delivery, Events, Outcome, Queue};
 use crate::render::{Category, Input, Message, Templates};
@@ -37,6 +38,8 @@ pub struct Ctx {
     pub(crate) queue: Queue,
     pub(crate) events: Arc<Events>,
     pub(crate) writer: Batches<Writer>,
+    /// How long a worker that gives no sign of life keeps its jobs.
+    pub(crate) lease: Duration,
     /// When shutdown stops waiting for answers: what is unanswered by then is unknown.
     pub(crate) deadline: tokio::sync::watch::Receiver<Option<Instant>>,
 }
@@ -134,7 +137,7 @@ async fn ask(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx, probe: &mut Probe) 
         let Some(known) = find_tenant(ctx, job).await? else {
             return Ok(Admission::Settled(Outcome::Reject { error: unknown_tenant(&job.tenant) }));
         };
-        if let Some(until) = gate::held_until(ctx, &known, job, delivery.token(), probe).await {
+        if let Some(until) = withhold::held_until(ctx, &known, job, delivery.token(), probe).await {
             return Ok(Admission::Settled(Outcome::Delay { until }));
         }
         let mut request = prepare(delivery.token(), job, known, ctx, notification_id, started_at);
@@ -177,7 +180,7 @@ pub(crate) fn prepare(
         recipient,
         language,
         category,
-        template_refused: template.is_some_and(|template| gate::is_refused(&known, template)),
+        template_refused: template.is_some_and(|template| withhold::is_refused(&known, template)),
         known,
         token: token.to_owned(),
         notification_id,
@@ -226,6 +229,10 @@ async fn send(ctx: &Ctx, admitted: &Admitted, message: &Message) -> Answer {
             Class::Unavailable,
             "the worker was stopped before it wrote the request",
         ));
+    }
+    // By the wall clock, which goes on while a machine sleeps: by now another worker may have taken it over.
+    if (Utc::now() - admitted.started_at).to_std().is_ok_and(|age| age > ctx.lease) {
+        return Answer::Failed(SendError::new(Class::Unavailable, "the worker stalled before it wrote the request"));
     }
     let started = Instant::now();
     let answer = tokio::select! {

@@ -36,7 +36,10 @@ pub struct Record {
     pub(crate) attempts_counted: i32,
     pub(crate) token: String,
     pub(crate) expires_at: Option<DateTime<Utc>>,
+    /// When its next attempt is due.
     pub(crate) due_at: Option<DateTime<Utc>>,
+    /// When an outcome that nobody told us of is decided about.
+    pub(crate) resolve_at: Option<DateTime<Utc>>,
     pub(crate) seq: i32,
     pub(crate) wamid: Option<String>,
     /// What Meta says it bills: `regular`, or `free_…`.
@@ -95,8 +98,12 @@ impl Change {
         }
         self.record.status = status;
         self.record.reason = reason.map(str::to_owned);
-        if !status.is_open() {
+        if !matches!(status, Status::Waiting | Status::Sending) {
             self.record.due_at = None;
+        }
+        // What was taken on is looked at once more if it is never delivered.
+        if !matches!(status, Status::Unknown | Status::Accepted | Status::Sent) {
+            self.record.resolve_at = None;
         }
     }
 

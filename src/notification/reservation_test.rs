@@ -6,12 +6,16 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::notification::lifecycle::resolution::{Evidence, resolve_undelivered, resolve_unknown, second_token};
 
 /// What may happen to a notification, in any order and any number of times.
 #[derive(Debug, Clone)]
 enum Happening {
     Answer(Answer),
-    Report(Reported, Option<(&'static str, &'static str)>),
+    /// Of the latest attempt, or of the one before it.
+    Report(Reported, Option<(&'static str, &'static str)>, i32),
+    /// So many hours later nobody has told us the outcome; the webhook proves that it reports, or does not.
+    Resolve(i64, bool),
     Crash,
     Retry,
     GiveUp,
@@ -58,7 +62,9 @@ fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         2 => Just(Happening::Answer(accepted())),
         2 => class.prop_map(|class| Happening::Answer(failed(class))),
-        4 => (status, pricing).prop_map(|(status, pricing)| Happening::Report(status, pricing)),
+        4 => (status, pricing, prop_oneof![3 => Just(0), 1 => Just(1)])
+            .prop_map(|(status, pricing, before)| Happening::Report(status, pricing, before)),
+        2 => (prop::sample::select(vec![1, 100]), any::<bool>()).prop_map(|(hours, proven)| Happening::Resolve(hours, proven)),
         1 => Just(Happening::Crash),
         1 => Just(Happening::Retry),
         1 => Just(Happening::GiveUp),
@@ -81,11 +87,30 @@ fn apply(record: &Record, happening: &Happening, available: Decimal) -> Option<C
     let (number, record) = (record.attempt, record.clone());
     match happening {
         Happening::Answer(answer) => answered(record, number, answer, now(), LIMITS),
-        Happening::Report(status, pricing) => {
+        Happening::Report(status, pricing, before) => {
             let billed = pricing.map(|(kind, category)| (kind.to_owned(), category.to_owned())).unzip();
-            let report =
-                Report { attempt: Some(number), billed_type: billed.0, billed_category: billed.1, ..report(*status) };
+            let report = Report {
+                attempt: Some(number - before),
+                billed_type: billed.0,
+                billed_category: billed.1,
+                ..report(*status)
+            };
             reported(record, &report, now())
+        }
+        Happening::Resolve(hours, proven) => {
+            let now = now() + TimeDelta::hours(*hours);
+            let proof = proven.then_some(now);
+            let evidence = Evidence {
+                attempt_ended_at: proof,
+                event_at: proof,
+                refused_at: None,
+                sender_since: Some(DateTime::UNIX_EPOCH),
+            };
+            let ttl = TimeDelta::hours(12);
+            match record.status {
+                Status::Unknown => resolve_unknown(record, &evidence, ttl, second_token(now), now, LIMITS),
+                _ => resolve_undelivered(record, &evidence, ttl, now),
+            }
         }
         // The same conditions under which admission makes these steps.
         Happening::Crash => (record.status == Status::Sending).then(|| crashed(record, now(), LIMITS)),
@@ -194,7 +219,9 @@ impl World {
             }
             let resent = record.status == Status::Waiting && !record.held;
             prop_assert!(record.status.is_open() == record.held || resent, "open, or held, and not both: {record:?}");
-            prop_assert_eq!(record.status.is_open(), record.due_at.is_some());
+            let looked_at = record.due_at.or(record.resolve_at).is_some();
+            let taken_on = matches!(record.status, Status::Accepted | Status::Sent);
+            prop_assert!(record.status.is_open() == looked_at || taken_on, "who would go on with it? {record:?}");
             prop_assert!(!(record.posted && !record.refunded && (record.is_free() || record.status == Status::Failed)));
         }
         prop_assert_eq!((self.reserved, self.spent), (held, spent));

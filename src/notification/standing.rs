@@ -4,10 +4,10 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::admit::Admitted;
-use super::gate;
 use super::lifecycle::Answer;
 use super::process::Ctx;
 use super::store;
+use super::withhold;
 use crate::render::Template;
 use crate::sender::{self, Source, TemplateKey, TemplateState};
 use crate::telemetry::metric;
@@ -48,7 +48,7 @@ async fn rest(ctx: &Ctx, code: &str, until: DateTime<Utc>) {
     }
 }
 
-/// Meta refuses the sender as a whole. Whoever is first records it, once, and closes its lanes; the gate holds back
+/// Meta refuses the sender as a whole. Whoever is first records it, once, and closes its lanes; `withhold` keeps back
 /// what others have in hand.
 async fn block(ctx: &Ctx, admitted: &Admitted, error: &SendError) {
     let tenant = &admitted.known.tenant;
@@ -64,12 +64,12 @@ async fn block(ctx: &Ctx, admitted: &Admitted, error: &SendError) {
             );
             metrics::counter!(metric::SENDERS_BLOCKED, "reason" => reason).increment(1);
             // The refused message counts as the first probe.
-            gate::claim(ctx, &tenant.code, gate::SENDER_PROBE).await;
+            withhold::claim(ctx, &tenant.code, withhold::SENDER_PROBE).await;
         }
         Ok(false) => {}
         Err(error) => {
             tracing::warn!(tenant = tenant.code, %error, "the block could not be recorded");
-            gate::claim(ctx, &tenant.code, gate::SENDER_PROBE).await;
+            withhold::claim(ctx, &tenant.code, withhold::SENDER_PROBE).await;
         }
     }
 }
@@ -79,7 +79,7 @@ async fn unblock(ctx: &Ctx, admitted: &Admitted) {
     let tenant = &admitted.known.tenant;
     match tenant::store::clear_blocked(&ctx.pool, tenant.id).await {
         Ok(true) => {
-            tracing::info!(tenant = tenant.code, "sender_unblocked: WhatsApp takes messages of this sender again")
+            tracing::info!(tenant = tenant.code, "sender_unblocked: WhatsApp takes messages of this sender again");
         }
         Ok(false) => {}
         Err(error) => tracing::warn!(tenant = tenant.code, %error, "the end of the block could not be recorded"),
@@ -123,7 +123,7 @@ async fn hold_template(ctx: &Ctx, admitted: &Admitted, error: &SendError) {
     };
     let words = error.code().map_or_else(|| error.message().to_owned(), |code| format!("{code}: {}", error.message()));
     learn_template(ctx, admitted, &key, state, &words).await;
-    gate::claim(ctx, &gate::template_group(&admitted.known, template), gate::TEMPLATE_PROBE).await;
+    withhold::claim(ctx, &withhold::template_group(&admitted.known, template), withhold::TEMPLATE_PROBE).await;
 }
 
 /// A message was accepted though messages before it found its template held back.

@@ -107,6 +107,12 @@ pub enum Reason {
     Undeliverable,
     /// Every attempt failed.
     AttemptsExhausted,
+    /// Meta took it and never delivered it.
+    Dropped,
+    /// It was sent twice, and nothing was heard of either.
+    OutcomeUnknown,
+    /// Nothing was heard of it, and Meta's webhook was silent.
+    Unresolved,
 }
 
 impl Reason {
@@ -127,6 +133,9 @@ impl Reason {
             Reason::Rejected => "rejected",
             Reason::Undeliverable => "undeliverable",
             Reason::AttemptsExhausted => "attempts_exhausted",
+            Reason::Dropped => "dropped",
+            Reason::OutcomeUnknown => "outcome_unknown",
+            Reason::Unresolved => "unresolved",
         }
     }
 }

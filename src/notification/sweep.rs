@@ -43,7 +43,8 @@ pub async fn run(pool: &PgPool, queue: &Queue, patience: Duration) -> anyhow::Re
     }
 }
 
-fn restored(stranded: Stranded) -> Restored {
+/// A stranded notification as the queue takes it back.
+pub(super) fn restored(stranded: Stranded) -> Restored {
     let priority = if resend::is_bulk(&stranded.token) { Lane::PRIORITY_LAST } else { priority(&stranded.kind) };
     Restored {
         token: stranded.token,

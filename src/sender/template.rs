@@ -253,7 +253,7 @@ impl Template {
         self.category_changed_at = Some(at);
         let words = |from: Option<&str>, to: &str| format!("{} → {to}", from.unwrap_or("?"));
         if let Some((category, moment)) = next {
-            let known = std::mem::replace(&mut self.category_next, Some(category.clone()));
+            let known = self.category_next.replace(category.clone());
             self.category_next_at = *moment;
             if let Some(current) = current {
                 self.category = Some(current.to_owned());

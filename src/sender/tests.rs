@@ -156,7 +156,7 @@ async fn what_holds_a_template_back_raises_the_revision_and_what_does_not_leaves
     assert_eq!((revision(&pool, &tenant).await, held(&pool, &tenant).await), (before, None));
 
     let paused = told(state(TemplateState::Paused, Source::Webhook), 2);
-    tell(&pool, &[paused.clone()]).await;
+    tell(&pool, std::slice::from_ref(&paused)).await;
     let raised = revision(&pool, &tenant).await;
     assert!(raised > before);
     let expected = Held { state: TemplateState::Paused, source: Source::Webhook };

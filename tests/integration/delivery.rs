@@ -7,7 +7,11 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use rust_decimal::Decimal;
 
+use crate::fault::faulty;
 use crate::harness::{Draft, TestApp, outcomes, phone, prescription, registration, reminder};
+
+/// Refused as unavailable twice, then well.
+const UNAVAILABLE_TWICE: u16 = 9038;
 
 /// Three kinds in three languages, each to a phone of its own.
 fn nine() -> Vec<Draft> {
@@ -159,5 +163,31 @@ async fn workers_finish_what_is_in_hand_before_they_stop() {
     assert_eq!(outcomes(&view), ["accepted"]);
     app.start_worker();
     app.wait_for("LAST", "read").await;
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenants_new_language_does_not_change_jobs_under_way() {
+    let app = TestApp::start().await;
+    let to = faulty(UNAVAILABLE_TWICE);
+    app.enqueue(&registration("CHANGED").with("language", serde_json::Value::Null).to(&to)).await;
+    app.wait_for("CHANGED", "waiting").await;
+    app.run(&["tenant", "set", "--tenant", "rs-harapan", "--language", "en"]).await.ok();
+    let view = app.wait_for("CHANGED", "read").await;
+    assert_eq!(view.language, "id");
+    assert_eq!(app.simulator.messages(&to)[0].language, "id");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_bytes_are_the_same_job_whatever_was_set_meanwhile() {
+    let app = TestApp::start().await;
+    let job = registration("REPLAYED").with("language", serde_json::Value::Null).to("0812 3457 431");
+    app.enqueue(&job).await;
+    app.wait_for("REPLAYED", "read").await;
+    app.run(&["tenant", "set", "--tenant", "rs-harapan", "--language", "en", "--country", "FR"]).await.ok();
+    app.enqueue(&job).await;
+    app.drain().await;
+    assert_eq!(app.simulator.requests(), 1);
     app.finish().await;
 }

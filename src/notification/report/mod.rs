@@ -56,10 +56,7 @@ pub(crate) async fn apply_some(
     }
     let mut tx = store::begin(pool).await?;
     let bodies = webhook::claim(&mut tx, BODIES_MAX).await?;
-    if bodies.is_empty() {
-        return Ok(0);
-    }
-    let mut statuses: Vec<Box<StatusEvent>> = Vec::new();
+    let mut statuses: Vec<StatusEvent> = Vec::new();
     let mut news = Vec::new();
     let mut applied = Vec::with_capacity(bodies.len());
     for (id, body) in &bodies {
@@ -67,12 +64,12 @@ pub(crate) async fn apply_some(
         applied.push((*id, read.as_ref().err().map(ToString::to_string)));
         for change in read.unwrap_or_default() {
             match change {
-                Change::Status(event) => statuses.push(event),
+                Change::Status(event) => statuses.push(*event),
                 change => news.extend(sender::news(&change, *id)),
             }
         }
     }
-    let lines = status::apply(&mut tx, &statuses, hasher).await?;
+    let lines = status::apply(&mut tx, statuses, hasher).await?;
     crate::sender::learn(&mut tx, &news).await?;
     let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
     webhook::mark_applied(&mut tx, &applied).await?;

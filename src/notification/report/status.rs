@@ -1,46 +1,75 @@
 //! Status events: each finds its notification and moves it forward.
+//!
+//! 1. Those of a batch, and orphans that are to be tried again, find their notification ([`find_targets`]).
+//! 2. Under the locks of the accounts each is applied in turn ([`lifecycle::reported`]).
+//! 3. What they prove of their senders is noted; unknown outcomes are resolved by it (`resolver`).
+//! 4. An event whose message is not known is kept: the answer that names it may still be on its way to us.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 
 use crate::notification::lifecycle::{self, Report, Reported};
 use crate::notification::record::{Change, NotificationId, Record};
+use crate::notification::store::resolution::{self, Orphan, Proof};
 use crate::notification::store::{self, webhook};
 use crate::secret::PhoneHasher;
+use crate::telemetry::metric;
 use crate::tenant::TenantId;
 use crate::whatsapp::webhook::{Status, StatusEvent};
+
+/// Orphans tried again in one transaction.
+const ORPHANS_MAX: i64 = 100;
+/// An orphan is given up after so long.
+const ORPHAN_KEPT: TimeDelta = TimeDelta::days(1);
+/// An orphan rests as long as it is old, within these bounds.
+const ORPHAN_REST_MIN: TimeDelta = TimeDelta::seconds(1);
+const ORPHAN_REST_MAX: TimeDelta = TimeDelta::hours(1);
+
+type Target = Option<(TenantId, NotificationId)>;
 
 /// Applies the events; returns what producers are told, once it is committed.
 pub(super) async fn apply(
     tx: &mut sqlx::PgConnection,
-    events: &[Box<StatusEvent>],
+    events: Vec<StatusEvent>,
     hasher: &PhoneHasher,
 ) -> Result<Vec<String>, sqlx::Error> {
-    let targets = find_targets(tx, events, hasher).await?;
+    let orphans = resolution::claim_orphans(tx, ORPHANS_MAX).await?;
+    let received = events.len();
+    let unreadable: Vec<_> = orphans.iter().filter(|orphan| orphan.event.is_none()).map(|orphan| orphan.id).collect();
+    resolution::delete_orphans(tx, &unreadable).await?;
+    let (kept, orphaned): (Vec<_>, Vec<_>) = orphans
+        .into_iter()
+        .filter_map(|Orphan { id, received_at, event }| event.map(|event| ((id, received_at), event)))
+        .unzip();
+    let events: Vec<StatusEvent> = events.into_iter().chain(orphaned).collect();
+    let targets = find_targets(tx, &events, hasher).await?;
     store::lock_accounts(tx, targets.iter().flatten().map(|(tenant, _)| *tenant)).await?;
     let records = store::list_by_id(tx, targets.iter().flatten().copied()).await?;
-    let changes = decide(events, &targets, records);
-    let codes = store::list_codes(tx, changes.iter().map(|change| change.record.tenant_id)).await?;
+    let decided = decide(&events, &targets, records);
+    let now = Utc::now();
+    resolution::note_evidence(tx, &decided.proofs, now).await?;
+    tell_duplicates(tx, &decided.duplicates).await?;
+    let (early, tried) = targets.split_at(received);
+    keep_early(tx, &events, early).await?;
+    keep_trying(tx, &kept, tried).await?;
+    let codes = store::list_codes(tx, decided.changes.iter().map(|change| change.record.tenant_id)).await?;
     let codes = codes.iter().map(|(tenant, code)| (*tenant, code.as_str())).collect();
-    store::write(tx, &[], changes, &codes, Utc::now()).await
+    store::write(tx, &[], decided.changes, &codes, now).await
 }
 
 /// The notification each event speaks of: by our echoed data, else by Meta's id of the message.
 async fn find_targets(
     tx: &mut sqlx::PgConnection,
-    events: &[Box<StatusEvent>],
+    events: &[StatusEvent],
     hasher: &PhoneHasher,
-) -> Result<Vec<Option<(TenantId, NotificationId)>>, sqlx::Error> {
-    let mut targets: Vec<Option<(TenantId, NotificationId)>> =
-        events.iter().map(|event| event.opaque.map(|opaque| (TenantId(opaque.tenant), opaque.notification))).collect();
-    for (event, target) in events.iter().zip(&mut targets) {
-        if target.is_none() {
-            *target = find_by_wamid(tx, event, hasher).await?;
-            if target.is_none() {
-                tracing::info!(status = event.status.as_str(), "a status event of a message that is not ours");
-            }
-        }
+) -> Result<Vec<Target>, sqlx::Error> {
+    let mut targets = Vec::with_capacity(events.len());
+    for event in events {
+        targets.push(match event.opaque {
+            Some(opaque) => Some((TenantId(opaque.tenant), opaque.notification)),
+            None => find_by_wamid(tx, event, hasher).await?,
+        });
     }
     Ok(targets)
 }
@@ -50,32 +79,101 @@ async fn find_by_wamid(
     tx: &mut sqlx::PgConnection,
     event: &StatusEvent,
     hasher: &PhoneHasher,
-) -> Result<Option<(TenantId, NotificationId)>, sqlx::Error> {
-    let Some(recipient) = event.recipient_id.as_deref() else { return Ok(None) };
+) -> Result<Target, sqlx::Error> {
+    let Some(recipient) = event.recipient_id.as_deref() else {
+        return webhook::find_recent_by_wamid(tx, &event.phone_number_id, event.timestamp, &event.wamid).await;
+    };
     let recipient = format!("+{}", recipient.trim_start_matches('+'));
     webhook::find_by_wamid(tx, &event.phone_number_id, &hasher.hash(&recipient), &event.wamid).await
 }
 
+/// Keeps events whose message is not known: they are applied when it is.
+async fn keep_early(
+    tx: &mut sqlx::PgConnection,
+    events: &[StatusEvent],
+    targets: &[Target],
+) -> Result<(), sqlx::Error> {
+    let early: Vec<&StatusEvent> =
+        events.iter().zip(targets).filter(|(_, target)| target.is_none()).map(|(event, _)| event).collect();
+    let kept = resolution::insert_orphans(tx, &early, Utc::now() + ORPHAN_REST_MIN).await?;
+    if early.len() as u64 > kept {
+        tracing::info!(events = early.len() as u64 - kept, "status events of senders that are not ours");
+    }
+    Ok(())
+}
+
+/// Removes orphans that found their notification or are too old, and has the others tried again.
+async fn keep_trying(
+    tx: &mut sqlx::PgConnection,
+    kept: &[(uuid::Uuid, chrono::DateTime<Utc>)],
+    targets: &[Target],
+) -> Result<(), sqlx::Error> {
+    let now = Utc::now();
+    let (mut ended, mut later) = (Vec::new(), Vec::new());
+    for ((id, received_at), target) in kept.iter().zip(targets) {
+        let age = now - *received_at;
+        if target.is_none() && age < ORPHAN_KEPT {
+            later.push((*id, now + age.clamp(ORPHAN_REST_MIN, ORPHAN_REST_MAX)));
+            continue;
+        }
+        if target.is_none() {
+            metrics::counter!(metric::STATUS_EVENTS_ORPHANED).increment(1);
+        }
+        ended.push(*id);
+    }
+    resolution::delete_orphans(tx, &ended).await?;
+    resolution::postpone_orphans(tx, &later).await
+}
+
+/// Tells operators, once per attempt, that a patient got a message twice.
+async fn tell_duplicates(
+    tx: &mut sqlx::PgConnection,
+    duplicates: &BTreeSet<(TenantId, NotificationId, i32)>,
+) -> Result<(), sqlx::Error> {
+    let duplicates: Vec<_> = duplicates.iter().copied().collect();
+    for (notification, attempt) in resolution::insert_duplicates(tx, &duplicates).await? {
+        tracing::warn!(
+            %notification,
+            attempt,
+            "an earlier attempt was delivered although another one followed: the patient may have the message twice"
+        );
+        metrics::counter!(metric::DUPLICATE_DELIVERIES).increment(1);
+    }
+    Ok(())
+}
+
+/// What a batch of events comes to.
+#[derive(Default)]
+struct Decided {
+    changes: Vec<Change>,
+    proofs: Vec<Proof>,
+    duplicates: BTreeSet<(TenantId, NotificationId, i32)>,
+}
+
 /// Applies the events one after the other; returns every step.
-fn decide(
-    events: &[Box<StatusEvent>],
-    targets: &[Option<(TenantId, NotificationId)>],
-    mut records: HashMap<NotificationId, Record>,
-) -> Vec<Change> {
-    let mut changes = Vec::new();
+fn decide(events: &[StatusEvent], targets: &[Target], mut records: HashMap<NotificationId, Record>) -> Decided {
+    let mut decided = Decided::default();
     for (event, target) in events.iter().zip(targets) {
-        let Some((_, id)) = target else { continue };
+        let Some((tenant_id, id)) = target else { continue };
         let Some(report) = report(event) else { continue };
         let Some(record) = records.get(id) else { continue };
-        if let Some(change) = lifecycle::reported(record.clone(), &report, Utc::now()) {
-            metrics::counter!(crate::telemetry::metric::STATUS_EVENTS_APPLIED, "status" => event.status.as_str().to_owned())
-                .increment(1);
+        if let Some(attempt) = report.attempt.filter(|_| lifecycle::is_duplicate_delivery(record, &report)) {
+            decided.duplicates.insert((*tenant_id, *id, attempt));
+        }
+        let change = lifecycle::reported(record.clone(), &report, Utc::now());
+        decided.proofs.push(Proof {
+            tenant_id: *tenant_id,
+            phone_number_id: event.phone_number_id.clone(),
+            attempt_ended_at: change.as_ref().and_then(|_| lifecycle::proven_end(record, &report)),
+        });
+        if let Some(change) = change {
+            metrics::counter!(metric::STATUS_EVENTS_APPLIED, "status" => event.status.as_str().to_owned()).increment(1);
             flag(&change.record, record);
             records.insert(*id, change.record.clone());
-            changes.push(change);
+            decided.changes.push(change);
         }
     }
-    changes
+    decided
 }
 
 /// Tells operators, once, that Meta bills another category than the one that was charged.

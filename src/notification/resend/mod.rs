@@ -130,7 +130,7 @@ impl Resender {
             return Ok(Err(obstacle));
         }
         let mut done = Done::default();
-        self.write(tenant, &[candidate.id], false, &mut done).await?;
+        self.write(tenant, &[(candidate.id, candidate.status)], false, &mut done).await?;
         Ok(done.skipped.into_keys().next().map_or(Ok(()), Err))
     }
 
@@ -176,7 +176,7 @@ impl Resender {
             let mut ids = Vec::with_capacity(page.len());
             for candidate in &page {
                 match self.judge(tenant, candidate, &prices) {
-                    Ok(_) => ids.push(candidate.id),
+                    Ok(_) => ids.push((candidate.id, candidate.status)),
                     Err(obstacle) => *done.skipped.entry(obstacle).or_default() += 1,
                 }
             }
@@ -203,16 +203,24 @@ impl Resender {
         prices.lookup(abroad, configured, today).map(|(_, price)| price.amount).ok_or(Obstacle::NoPrice)
     }
 
-    /// One transaction, then the queue.
-    async fn write(&self, tenant: &Tenant, ids: &[Uuid], bulk: bool, done: &mut Done) -> Result<(), ResendError> {
-        if ids.is_empty() {
+    /// One transaction, then the queue; whatever no longer has the status it was chosen by is under way.
+    async fn write(
+        &self,
+        tenant: &Tenant,
+        chosen: &[(Uuid, Status)],
+        bulk: bool,
+        done: &mut Done,
+    ) -> Result<(), ResendError> {
+        if chosen.is_empty() {
             return Ok(());
         }
+        let by_id: HashMap<Uuid, Status> = chosen.iter().copied().collect();
+        let ids: Vec<Uuid> = chosen.iter().map(|(id, _)| *id).collect();
         let now = Utc::now();
         let mut tx = store::begin(&self.pool).await?;
         store::lock_accounts(&mut tx, std::iter::once(tenant.id)).await?;
         let mut records = store::list_by_id(&mut tx, ids.iter().map(|id| (tenant.id, *id))).await?;
-        let carried = list_carried(&mut tx, (tenant.id, &tenant.code), ids).await?;
+        let carried = list_carried(&mut tx, (tenant.id, &tenant.code), &ids).await?;
         let mut count = |obstacle, count: usize| {
             if count > 0 {
                 *done.skipped.entry(obstacle).or_default() += count as u64;
@@ -228,7 +236,8 @@ impl Resender {
             };
             let (status, reason, attempt) = (record.status, record.reason.clone(), record.attempt);
             let token = new_token(now, bulk);
-            let Some(change) = lifecycle::resent(record, token.clone(), now) else {
+            let resent = (by_id.get(&job.id) == Some(&status)).then_some(record);
+            let Some(change) = resent.and_then(|record| lifecycle::resent(record, token.clone(), now)) else {
                 count(Obstacle::UnderWay, 1);
                 continue;
             };

@@ -4,9 +4,11 @@
 //! lock of its own: whoever changes it holds its tenant's account.
 
 mod job;
+pub(crate) mod manual;
 mod read;
 mod reconcile;
 pub(crate) mod resend;
+pub(crate) mod resolution;
 mod stranded;
 mod view;
 pub mod webhook;
@@ -22,7 +24,7 @@ use uuid::Uuid;
 use super::admit::Request;
 use super::record::Record;
 use crate::credit::price::{self, PriceKey};
-use crate::tenant::{self, Tenant, TenantId};
+use crate::tenant::{self, E164, Tenant, TenantId};
 use crate::whatsapp::{Block, SendError};
 
 pub(crate) use read::{list_by_id, list_by_key};
@@ -117,9 +119,14 @@ pub(crate) async fn insert_keys(
 /// What is stored under a key that was taken before.
 #[derive(Debug)]
 pub(crate) struct Existing {
+    /// Zeros for an id that was cancelled before its job was seen.
     pub(crate) content_hash: [u8; 32],
     /// None once its month was dropped.
     pub(crate) record: Option<Record>,
+    /// As it was admitted; none once erased, or where it was no phone number.
+    pub(crate) recipient: Option<E164>,
+    /// As it was admitted.
+    pub(crate) language: Option<kmsnotif_jobs::Language>,
 }
 
 /// Records on which days prices were used: earlier prices may not change any more.

@@ -11,13 +11,14 @@ use crate::notification::admit::Request;
 use crate::notification::record::{NotificationId, Record};
 
 use crate::render::UnknownCategory;
-use crate::tenant::TenantId;
+use crate::tenant::{E164, TenantId};
 
 /// The columns of a [`Record`], of the table `n`.
 macro_rules! record_columns {
     () => {
         "n.tenant_id, n.notification_id, n.job_id, n.category, n.status, n.reason, n.price_id, n.price, n.currency, n.held, \
          n.posted, n.refunded, n.attempt, n.attempt_started_at, n.attempts_counted, n.token, n.expires_at, n.due_at, \
+         n.resolve_at, \
          n.seq, n.wamid, n.billed_type, n.billed_category, n.accepted_at, n.sent_at, \
          n.delivered_at, n.read_at, n.failed_at, n.unknown_at"
     };
@@ -39,7 +40,7 @@ pub(crate) async fn list_by_key(
     }
     let (tenants, jobs): (Vec<TenantId>, Vec<&str>) = known.into_iter().unzip();
     let rows = sqlx::query(concat!(
-        "select k.tenant_id as key_tenant, k.job_id as key_job, k.content_hash, ",
+        "select k.tenant_id as key_tenant, k.job_id as key_job, k.content_hash, n.recipient, n.recipient_hash, n.language, ",
         record_columns!(),
         " from unnest($1::uuid[], $2::text[]) as asked (tenant_id, job_id) \
          join notification_key k on k.tenant_id = asked.tenant_id and k.job_id = asked.job_id \
@@ -57,7 +58,13 @@ pub(crate) async fn list_by_key(
                 Some(_) => Some(read_record(&row)?),
                 None => None,
             };
-            Ok(((row.try_get("key_tenant")?, row.try_get("key_job")?), Existing { content_hash, record }))
+            let recipient: Option<&str> = row.try_get("recipient")?;
+            let hash: Option<&[u8]> = row.try_get("recipient_hash")?;
+            let recipient = recipient.filter(|_| hash.is_some()).and_then(E164::from_stored);
+            let language: Option<&str> = row.try_get("language")?;
+            let language = language.and_then(|language| language.parse().ok());
+            let existing = Existing { content_hash, record, recipient, language };
+            Ok(((row.try_get("key_tenant")?, row.try_get("key_job")?), existing))
         })
         .collect()
 }
@@ -102,6 +109,7 @@ pub(super) fn read_record(row: &PgRow) -> Result<Record, sqlx::Error> {
         token: row.try_get("token")?,
         expires_at: row.try_get("expires_at")?,
         due_at: row.try_get("due_at")?,
+        resolve_at: row.try_get("resolve_at")?,
         seq: row.try_get("seq")?,
         wamid: row.try_get("wamid")?,
         billed_type: row.try_get("billed_type")?,

@@ -9,7 +9,7 @@ use crate::notification::record::NotificationId;
 use crate::tenant::TenantId;
 
 /// Longer than a transaction of [`begin`](super::begin) lasts: a dozen statements, of which the first waits for locks.
-const TRANSACTION_MAX: TimeDelta = TimeDelta::minutes(2);
+pub(super) const TRANSACTION_MAX: TimeDelta = TimeDelta::minutes(2);
 
 /// Gives rows that were left in `sending` since before then a due time, by which the sweep finds them from now on.
 ///

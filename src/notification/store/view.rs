@@ -21,8 +21,8 @@ pub struct NotificationView {
     pub id: String,
     /// The tenant's code.
     pub tenant: String,
-    /// The job's kind.
-    pub kind: String,
+    /// The job's kind; null for an id that was cancelled before its job was seen.
+    pub kind: Option<String>,
     /// Where it stands.
     pub status: String,
     /// Why it was not sent, or failed.
@@ -95,7 +95,7 @@ macro_rules! select_view {
             $code,
             ") as code, n.kind, n.status, n.reason, n.recipient, n.language, \
                     a.template, a.message, n.wamid, n.price, n.currency, n.created_at, n.accepted_at, n.sent_at, \
-                    n.delivered_at, n.read_at, n.failed_at, n.due_at, n.attempt, n.attempt_started_at \
+                    n.delivered_at, n.read_at, n.failed_at, coalesce(n.due_at, n.resolve_at) as due_at, n.attempt, n.attempt_started_at \
              from notification n left join attempt a \
                on a.tenant_id = n.tenant_id and a.notification_id = n.notification_id and a.number = n.attempt ",
             $rest

@@ -1,7 +1,7 @@
 //! Stored webhook bodies.
 
-use chrono::Utc;
-use sqlx::{PgConnection, PgExecutor};
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 use uuid::Uuid;
 
 use crate::notification::record::NotificationId;
@@ -22,9 +22,20 @@ pub async fn insert_all(executor: impl PgExecutor<'_>, bodies: &[bytes::Bytes]) 
     Ok(())
 }
 
-/// Whether any body was not applied yet.
+/// Notes that bodies may have been refused until now: what they tell of comes again later.
+pub async fn note_refusal(executor: impl PgExecutor<'_>) -> Result<(), sqlx::Error> {
+    sqlx::query("update sweep_mark set webhook_refused_at = now()").execute(executor).await?;
+    Ok(())
+}
+
+/// Whether any body was not applied yet, or an orphan is to be tried again.
 pub(crate) async fn is_any_open(executor: impl PgExecutor<'_>) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("select exists (select from webhook_event where applied_at is null)").fetch_one(executor).await
+    sqlx::query_scalar(
+        "select exists (select from webhook_event where applied_at is null) \
+             or exists (select from orphan_event where due_at <= now())",
+    )
+    .fetch_one(executor)
+    .await
 }
 
 /// Claims bodies that were not applied yet, oldest first, for this transaction.
@@ -72,5 +83,46 @@ pub(crate) async fn find_by_wamid(
     .bind(recipient_hash.as_slice())
     .bind(wamid)
     .fetch_optional(tx)
+    .await
+}
+
+/// Finds a notification by Meta's id of its message alone, among those made in the minutes before the event.
+///
+/// Only for events that name neither our data nor the recipient, of which Meta is not known to send any.
+pub(crate) async fn find_recent_by_wamid(
+    tx: &mut PgConnection,
+    phone_number_id: &str,
+    event_at: DateTime<Utc>,
+    wamid: &str,
+) -> Result<Option<(TenantId, NotificationId)>, sqlx::Error> {
+    sqlx::query_as(
+        "select n.tenant_id, n.notification_id from whatsapp_configuration c \
+         join notification n on n.tenant_id = c.tenant_id \
+         where c.phone_number_id = $1 and n.wamid = $2 \
+           and n.notification_id >= uuid_floor($3 - interval '5 minutes') \
+           and n.notification_id < uuid_floor($3 + interval '1 minute') limit 1",
+    )
+    .bind(phone_number_id)
+    .bind(wamid)
+    .bind(event_at)
+    .fetch_optional(tx)
+    .await
+}
+
+/// Lists bodies that were not applied yet; more than `most` are too many to wait for.
+pub(crate) async fn list_open(pool: &PgPool, most: i64) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar("select webhook_event_id from webhook_event where applied_at is null limit $1")
+        .bind(most)
+        .fetch_all(pool)
+        .await
+}
+
+/// Whether any of these bodies was still not applied.
+pub(crate) async fn is_any_of_open(pool: &PgPool, ids: &[Uuid]) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "select exists (select from webhook_event where applied_at is null and webhook_event_id = any($1))",
+    )
+    .bind(ids)
+    .fetch_one(pool)
     .await
 }

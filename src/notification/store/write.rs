@@ -117,13 +117,16 @@ async fn update(tx: &mut PgConnection, changes: &[Change]) -> Result<(), sqlx::E
              attempt_started_at = c.attempt_started_at, attempts_counted = c.attempts_counted, token = c.token, \
              due_at = c.due_at, seq = c.seq, wamid = c.wamid, billed_type = c.billed_type, \
              billed_category = c.billed_category, accepted_at = c.accepted_at, sent_at = c.sent_at, \
-             delivered_at = c.delivered_at, read_at = c.read_at, failed_at = c.failed_at, unknown_at = c.unknown_at \
+             delivered_at = c.delivered_at, read_at = c.read_at, failed_at = c.failed_at, unknown_at = c.unknown_at, \
+             resolve_at = case when c.status in ('accepted', 'sent') then coalesce(c.resolve_at, n.resolve_at) \
+                               else c.resolve_at end \
          from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::numeric[], $7::text[], \
              $8::bool[], $9::bool[], $10::bool[], $11::int[], $12::timestamptz[], $13::int[], $14::text[], \
-             $15::timestamptz[], $16::int[], $17::text[], $18::text[], $19::text[], $20::timestamptz[], \
-             $21::timestamptz[], $22::timestamptz[], $23::timestamptz[], $24::timestamptz[], $25::timestamptz[]) \
+             $15::timestamptz[], $16::timestamptz[], $17::int[], $18::text[], $19::text[], $20::text[], \
+             $21::timestamptz[], $22::timestamptz[], $23::timestamptz[], $24::timestamptz[], $25::timestamptz[], \
+             $26::timestamptz[]) \
              as c (tenant_id, notification_id, status, reason, price_id, price, currency, held, posted, refunded, \
-             attempt, attempt_started_at, attempts_counted, token, due_at, seq, wamid, billed_type, \
+             attempt, attempt_started_at, attempts_counted, token, due_at, resolve_at, seq, wamid, billed_type, \
              billed_category, accepted_at, sent_at, delivered_at, read_at, failed_at, unknown_at) \
          where n.tenant_id = c.tenant_id and n.notification_id = c.notification_id",
     )
@@ -142,6 +145,7 @@ async fn update(tx: &mut PgConnection, changes: &[Change]) -> Result<(), sqlx::E
     .bind(column!(rows, row => row.attempts_counted))
     .bind(column!(rows, row => row.token.as_str()))
     .bind(column!(rows, row => row.due_at))
+    .bind(column!(rows, row => row.resolve_at))
     .bind(column!(rows, row => row.seq))
     .bind(column!(rows, row => row.wamid.as_deref()))
     .bind(column!(rows, row => row.billed_type.as_deref()))

@@ -1,5 +1,7 @@
 //! Storing bodies: those that arrive together share one transaction.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,7 +22,11 @@ const STORE_WITHIN: Duration = Duration::from_secs(8);
 
 /// The door to what stores webhook bodies.
 #[derive(Clone)]
-pub struct Stored(Batches<Bodies>);
+pub struct Stored {
+    batches: Batches<Bodies>,
+    /// A body was refused, and that is not noted yet: unknown outcomes are not resolved by its absence.
+    refused: Arc<AtomicBool>,
+}
 
 /// The database did not take a body.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -30,21 +36,43 @@ pub(super) struct Away(String);
 impl Stored {
     /// Starts the writers.
     pub(in crate::web) fn start(pool: PgPool) -> Self {
-        Self(Batches::start(Bodies(pool), WRITERS, BODIES))
+        // Before it started it may have been away.
+        let refused = Arc::new(AtomicBool::new(true));
+        Self { batches: Batches::start(Bodies { pool, refused: refused.clone() }, WRITERS, BODIES), refused }
     }
 
     /// Stores a body. After an error it may be stored all the same, so its sender's repetition must be harmless.
     pub(super) async fn insert(&self, body: Bytes) -> Result<(), Away> {
-        match timeout(STORE_WITHIN, self.0.submit(body)).await {
+        let stored = match timeout(STORE_WITHIN, self.batches.submit(body)).await {
             Ok(Ok(result)) => result,
             Ok(Err(spoiled)) => Err(Away(spoiled.to_string())),
             Err(_) => Err(Away("the database is too slow".to_owned())),
+        };
+        if stored.is_err() {
+            self.refused.store(true, Ordering::Release);
         }
+        stored
     }
 }
 
 #[derive(Debug)]
-struct Bodies(PgPool);
+struct Bodies {
+    pool: PgPool,
+    refused: Arc<AtomicBool>,
+}
+
+impl Bodies {
+    /// Stores bodies; that others were refused before is noted first.
+    async fn insert(&self, bodies: &[Bytes]) -> Result<(), sqlx::Error> {
+        if self.refused.swap(false, Ordering::AcqRel)
+            && let Err(error) = webhook::note_refusal(&self.pool).await
+        {
+            self.refused.store(true, Ordering::Release);
+            return Err(error);
+        }
+        webhook::insert_all(&self.pool, bodies).await
+    }
+}
 
 impl batch::Write for Bodies {
     type Request = Bytes;
@@ -53,7 +81,7 @@ impl batch::Write for Bodies {
     const STEP: &'static str = "webhook";
 
     async fn write(&self, bodies: &[Bytes]) -> Result<Vec<Self::Answer>, sqlx::Error> {
-        let result = match timeout(WRITE_WITHIN, webhook::insert_all(&self.0, bodies)).await {
+        let result = match timeout(WRITE_WITHIN, self.insert(bodies)).await {
             Ok(result) => result.map_err(|error| Away(error.to_string())),
             Err(_) => Err(Away("the database does not answer".to_owned())),
         };

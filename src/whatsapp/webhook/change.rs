@@ -8,6 +8,8 @@ use std::ops::Deref;
 
 use chrono::{DateTime, Utc};
 
+use serde::{Deserialize, Serialize};
+
 use super::super::{Class, Opaque, class, mask};
 use super::Keyword;
 
@@ -51,7 +53,7 @@ pub enum Change {
 }
 
 /// A WhatsApp id: a phone number without `+`, shown masked by `Debug`.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WaId(pub String);
 
 impl fmt::Debug for WaId {
@@ -69,7 +71,7 @@ impl Deref for WaId {
 }
 
 /// The status of a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
     /// It left for the patient's phone.
     Sent,
@@ -97,7 +99,7 @@ impl Status {
 }
 
 /// What became of a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusEvent {
     /// The WhatsApp business account.
     pub waba_id: String,
@@ -112,6 +114,7 @@ pub struct StatusEvent {
     /// The recipient, who may hide the number; never match by it.
     pub recipient_id: Option<WaId>,
     /// Our notification and attempt, if the message was ours.
+    #[serde(skip)]
     pub opaque: Option<Opaque>,
     /// What Meta charges; comes with `sent` and one of `delivered` and `read`.
     pub pricing: Option<Pricing>,
@@ -120,7 +123,7 @@ pub struct StatusEvent {
 }
 
 /// What Meta charges for a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pricing {
     /// `regular`, `free_customer_service` or `free_entry_point`.
     pub kind: Option<String>,
@@ -140,7 +143,7 @@ impl Pricing {
 }
 
 /// An error within an event; texts are masked and bounded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventError {
     /// Meta's error code.
     pub code: Option<i64>,

@@ -1,11 +1,15 @@
 //! The service of one test, and the verbs by which a test speaks to it.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use kmsnotif::config::{RedisConfig, WhatsAppConfig};
 use kmsnotif::credit::ledger::{self, Balance};
+use kmsnotif::notification::Limits;
+use kmsnotif::notification::resolver::{Resolver, Verdicts};
 use kmsnotif::notification::store::{self, NotificationView};
-use kmsnotif::queue::{Queue, Stats};
+use kmsnotif::queue::{Events, Queue, Stats};
+use kmsnotif::render::Templates;
 use kmsnotif::secret::Secret;
 use kmsnotif::simulator::Simulator;
 use kmsnotif::tenant::{self, Tenant};
@@ -127,6 +131,25 @@ impl TestApp {
     /// Writes whatever bytes.
     pub async fn enqueue_raw(&self, payload: &[u8]) {
         self.namespace.add(&[("job", payload)]).await;
+    }
+
+    /// Resolves what is due of the outcomes that nobody told us, as the scheduler does.
+    pub async fn resolve(&self) -> Verdicts {
+        let mut resolver = Resolver {
+            pool: self.pool.clone(),
+            queue: self.queue(),
+            events: Events::new(self.namespace.client.clone(), &self.namespace.name),
+            templates: Templates::load().unwrap(),
+            limits: Limits::of(&self.builder.worker),
+            told: HashMap::new(),
+        };
+        resolver.run().await.unwrap()
+    }
+
+    /// Resolves until there is such a verdict.
+    pub async fn resolve_until(&self, verdict: &str) {
+        until(&format!("the verdict {verdict}"), async || self.resolve().await.contains_key(verdict).then_some(()))
+            .await;
     }
 
     /// Gets a tenant.

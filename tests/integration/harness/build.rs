@@ -109,6 +109,12 @@ impl Builder {
         self
     }
 
+    /// How long an unknown outcome waits for evidence.
+    pub fn unknown_window(mut self, window: Duration) -> Self {
+        self.worker.unknown_window = window;
+        self
+    }
+
     /// Attempts that count, at most.
     pub fn attempts_max(mut self, attempts: u32) -> Self {
         self.worker.attempts_max = attempts;

@@ -1,7 +1,7 @@
 //! What holds a job back before it is admitted: its sender is blocked by Meta, or its template is paused.
 //!
 //! Nothing is written for a job that is held back: no row, no credit. It waits in the queue and costs no worker's
-//! place. What the gate reads may be old; what it lets pass is decided by admission on the newest revision, so a job
+//! place. What is read here may be old; what it lets pass is decided by admission on the newest revision, so a job
 //! that should have been held back comes here again.
 //!
 //! One job now and then passes all the same, as a **probe**: at most one a minute of a blocked sender, and one in
