@@ -183,6 +183,24 @@ impl WorkerConfig {
     }
 }
 
+/// How long what nothing needs any more is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct RetentionConfig {
+    /// `WEBHOOK_RETENTION`: raw bodies of Meta's webhook, from the moment they were applied.
+    pub webhook: Duration,
+}
+
+impl RetentionConfig {
+    /// What `WEBHOOK_RETENTION` may be.
+    pub const WEBHOOK: RangeInclusive<Duration> = Duration::from_hours(1)..=Duration::from_hours(3_650 * 24);
+
+    /// Reads `WEBHOOK_RETENTION`.
+    pub fn from_env(lookup: &Lookup) -> Result<Self, ConfigError> {
+        let month = Duration::from_hours(30 * 24);
+        Ok(Self { webhook: variable::WEBHOOK_RETENTION.duration(lookup, month, &Self::WEBHOOK)? })
+    }
+}
+
 /// Where the web listens, and what proves that a webhook is genuine.
 #[derive(Debug, Clone)]
 pub struct WebConfig {

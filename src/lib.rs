@@ -4,6 +4,7 @@
 pub mod audit; // who did what, proven by chains of digests
 pub mod bench; // how fast all of it is, and whether it is right
 pub mod cli; // the commands of the one binary
+mod column; // words in a column, read into our types
 pub mod config; // the environment, read once
 pub mod credit; // ledger, prices, purchases
 pub mod job_outbox; // jobs of our own, on their way into Redis

@@ -2,8 +2,8 @@
 //!
 //! It never sends to a patient. Every duty is safe beside other schedulers: the sweep is decided by the queue in
 //! one atomic step; months are created, and the audit is sealed, under locks of the database; purchases, alerts,
-//! mails and jobs of the outbox are claimed by row. Each duty is a loop of its own, so that a slow one (a mail server,
-//! a long backlog) holds up no other.
+//! mails, jobs of the outbox and what is deleted are claimed by row. Each duty is a loop of its own, so that a slow one
+//! (a mail server, a long backlog) holds up no other.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::audit;
-use crate::config::{MailConfig, RedisConfig, WorkerConfig};
+use crate::config::{MailConfig, RedisConfig, RetentionConfig, WorkerConfig};
 use crate::credit::{alert, ledger, purchase};
 use crate::mail::{self, Composer, Delivery, Relay};
 use crate::notification::resolver::Resolver;
-use crate::notification::{Limits, store, sweep};
+use crate::notification::{Limits, retention, store, sweep};
 use crate::queue::{Events, Queue};
 use crate::render::Templates;
 use crate::secret::Keyring;
@@ -34,8 +34,6 @@ const OUTCOMES_PART: u32 = 20;
 const OUTCOMES_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(5);
 /// How often the coming months are made sure of.
 const PARTITIONS_EVERY: Duration = Duration::from_hours(1);
-/// Months of notifications that are made ahead.
-const MONTHS_AHEAD: i32 = 6;
 /// How often jobs of our own are looked for.
 const OUTBOX_EVERY: Duration = Duration::from_secs(1);
 /// How long they rest when Redis does not take them: an outage is not told every second.
@@ -48,6 +46,8 @@ const PAID_PATIENCE: Duration = Duration::from_secs(10);
 const ALERTS_EVERY: Duration = Duration::from_secs(30);
 /// How often old events of senders are looked for.
 const FORGET_EVERY: Duration = Duration::from_hours(1);
+/// How often webhook bodies are looked for that nobody needs any more.
+const RETENTION_EVERY: Duration = Duration::from_mins(10);
 /// How often the outbox of mails is counted.
 const MAILS_COUNTED_EVERY: Duration = Duration::from_secs(15);
 
@@ -60,6 +60,8 @@ pub struct Scheduler {
     pub redis: RedisConfig,
     /// The lease tells how patient the sweep is, and how long a mail stays with a scheduler that died.
     pub worker: WorkerConfig,
+    /// How long what nothing needs any more is kept.
+    pub retention: RetentionConfig,
     /// How mail leaves.
     pub mail: MailConfig,
     /// Opens the key that signs the heads of the audit.
@@ -79,7 +81,7 @@ impl Scheduler {
             lease: self.worker.lease,
         };
         let (stopping, stopping_receiver) = watch::channel(false);
-        let delivery = tokio::spawn(delivery.run(stopping_receiver));
+        let mut delivery = tokio::spawn(delivery.run(stopping_receiver));
         let mut duties = JoinSet::new();
         let pool = &self.pool;
         duties.spawn(sweep_stranded(pool.clone(), queue(), patience));
@@ -97,6 +99,7 @@ impl Scheduler {
         duties.spawn(alert_tenants(pool.clone()));
         duties.spawn(count_mails(pool.clone()));
         duties.spawn(forget_sender_events(pool.clone()));
+        duties.spawn(delete_webhook_bodies(pool.clone(), self.retention.webhook));
         // What these two are at is rolled back when they end, and is done by whoever is next.
         duties.spawn(audit::keep_sealing(pool.clone(), self.keyring));
         duties.spawn(ledger::store::keep_rolling_up(pool.clone()));
@@ -105,6 +108,7 @@ impl Scheduler {
             () = stop => {}
             // None of them ends by itself: this one panicked, and whoever watches the process starts it anew.
             Some(ended) = duties.join_next() => ended?,
+            ended = &mut delivery => return Ok(ended?),
         }
         duties.shutdown().await;
         stopping.send_replace(true);
@@ -153,7 +157,7 @@ async fn make_months(pool: PgPool) {
     let mut ticks = ticks(PARTITIONS_EVERY);
     loop {
         ticks.tick().await;
-        if let Err(error) = store::ensure_partitions(&pool, MONTHS_AHEAD).await {
+        if let Err(error) = store::ensure_partitions(&pool).await {
             tracing::error!(%error, "the coming months could not be created: check the database role's rights");
         }
     }
@@ -225,6 +229,19 @@ async fn count_mails(pool: PgPool) {
         ticks.tick().await;
         if let Err(error) = mail::tell_depth(&pool).await {
             tracing::debug!(%error, "mails could not be counted; the next tick tries again");
+        }
+    }
+}
+
+/// Deletes webhook bodies whose time is over.
+async fn delete_webhook_bodies(pool: PgPool, retention: Duration) {
+    let mut ticks = ticks(RETENTION_EVERY);
+    loop {
+        ticks.tick().await;
+        match retention::delete_webhook_bodies(&pool, retention).await {
+            Ok(0) => {}
+            Ok(deleted) => tracing::info!(deleted, "old webhook bodies deleted"),
+            Err(error) => tracing::warn!(%error, "old webhook bodies could not be deleted; the next tick tries again"),
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::config::{RedisConfig, WhatsAppConfig, WorkerConfig};
 use crate::notification::{Ctx, Limits, Parts, Pipeline, process};
-use crate::queue::{Delivery, Options, Outcome, QueueBackend, unique_worker_name};
+use crate::queue::{Delivery, Options, Outcome, QueueBackend, hostname, unique_worker_name};
 use crate::secret::Keyring;
 use crate::whatsapp;
 
@@ -99,9 +99,4 @@ async fn handle(delivery: Delivery, ctx: Data<Arc<Ctx>>) -> Outcome {
 pub fn open_redis(config: &RedisConfig) -> anyhow::Result<Client> {
     Client::open(config.url.expose())
         .map_err(|_| anyhow::anyhow!("REDIS_URL is no address of Redis: write redis://user:password@host:6379/0"))
-}
-
-fn hostname() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_| "worker".to_owned(), |name| name.trim().to_owned())
 }

@@ -189,6 +189,52 @@ impl WorkerChild {
     }
 }
 
+/// The web.
+pub(super) struct WebChild {
+    child: Guarded,
+    /// Where it listens.
+    pub(super) port: u16,
+}
+
+impl WebChild {
+    /// Starts it, and waits until it listens.
+    pub(super) async fn start(place: &Place<'_>, app_secret: &str) -> anyhow::Result<Self> {
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut command = command()?;
+        command
+            .arg("web")
+            .env("DATABASE_URL", place.database_url)
+            .env("REDIS_URL", place.redis_url)
+            .env("KMSNOTIF_NAMESPACE", place.namespace)
+            .env("KMSNOTIF_SECRET_KEYS", place.secret_keys)
+            .env("PORT", port.to_string())
+            .env("PUBLIC_URL", format!("http://127.0.0.1:{port}"))
+            .env("WHATSAPP_APP_SECRET", app_secret)
+            .env("WHATSAPP_VERIFY_TOKEN", "bench")
+            .env("PAYMENT_WEBHOOK_SECRET", "bench")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        let mut web = Self { child: Guarded(command.spawn().context("cannot start the web")?), port };
+        let asked = Instant::now();
+        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            web.check_alive()?;
+            if asked.elapsed() > END_WITHIN {
+                bail!("the web did not start within {END_WITHIN:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(web)
+    }
+
+    /// Fails if it ended, which it must not on its own.
+    pub(super) fn check_alive(&mut self) -> anyhow::Result<()> {
+        match self.child.0.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("the web ended by itself ({status}); what it logged stands above"),
+        }
+    }
+}
+
 /// Sums and counts of batch sizes, by step, from a scrape.
 pub(super) fn read_batches(text: &str) -> HashMap<String, (f64, f64)> {
     let mut batches: HashMap<String, (f64, f64)> = HashMap::new();

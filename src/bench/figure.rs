@@ -28,6 +28,9 @@ figures! {
     JOBS_PER_SECOND "jobs_per_second" "jobs/s, first to last acceptance" "" 0;
     JOBS_PER_SECOND_ACKED "jobs_per_second_acked" "jobs/s, from the start until all are acknowledged" "" 0;
     PAIRS_PER_SECOND "pairs_per_second" "reserve+post pairs/s" "" 0;
+    INTAKE "intake_jobs_per_second" "jobs/s from the intake into lanes" "" 0;
+    PACED "paced_jobs_per_second" "jobs/s of the slow sender, at the stub" "" 2;
+    PACED_MOST "paced_most_in_a_second" "most of it in a sliding second, at the stub" "" 0;
     REQUEST_P50 "xadd_to_request_ms_p50" "XADD to request, idle system, p50" "ms" 2;
     REQUEST_P99 "xadd_to_request_ms_p99" "XADD to request, idle system, p99" "ms" 2;
     REQUEST_MAX "xadd_to_request_ms_max" "XADD to request, idle system, max" "ms" 2;
@@ -40,6 +43,11 @@ figures! {
     POSTGRES_CPU "postgres_cpu_us_per_job" "CPU per job, Postgres" "µs" 1;
     REDIS_CPU "redis_cpu_us_per_job" "CPU per job, Redis" "µs" 1;
     STUB_CPU "stub_cpu_us_per_job" "CPU per job, stub" "µs" 1;
+    STATUSES_PER_SECOND "statuses_per_second" "status events/s until applied, of 10,000 offered" "" 0;
+    BODY_P50 "body_of_100_ms_p50" "webhook to 200, bodies of 100 statuses, p50" "ms" 2;
+    BODY_P99 "body_of_100_ms_p99" "webhook to 200, bodies of 100 statuses, p99" "ms" 2;
+    SINGLE_P50 "body_of_1_ms_p50" "webhook to 200, 2,000/s of one status, p50" "ms" 2;
+    SINGLE_P99 "body_of_1_ms_p99" "webhook to 200, 2,000/s of one status, p99" "ms" 2;
     WORKER_MEMORY "worker_memory_mb_peak" "memory of a worker, peak" "MB" 1;
     IDLE_CPU "worker_idle_cpu_percent" "CPU of an idle worker" "% of a core" 2;
     WRITE_BATCH "write_batch_mean" "steps per transaction" "" 1;

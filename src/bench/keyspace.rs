@@ -21,6 +21,11 @@ impl Keyspace {
         Ok(Self { connection: client.get_multiplexed_async_connection().await?, namespace: namespace.to_owned() })
     }
 
+    /// Entries of the intake: what no lane holds yet.
+    pub(super) async fn intake(&self) -> redis::RedisResult<u64> {
+        redis::cmd("XLEN").arg(format!("{{{}}}:jobs", self.namespace)).query_async(&mut self.connection.clone()).await
+    }
+
     /// Fields of INFO.
     pub(super) async fn info(&self, section: &str) -> redis::RedisResult<HashMap<String, String>> {
         let text: String = redis::cmd("INFO").arg(section).query_async(&mut self.connection.clone()).await?;

@@ -9,12 +9,12 @@ use kmsnotif_jobs::Producer;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::child::{Place, Stub, WorkerChild, mean_batch};
+use super::child::{Place, Stub, WebChild, WorkerChild, mean_batch};
 use super::figure::{self, Run, percentile};
 use super::job::{self, Phase};
 use super::place::Home;
 use super::stub::Seen;
-use super::{Plan, Tell, proc, store};
+use super::{Plan, Tell, proc, store, webhook};
 use crate::queue::{Queue, Stats};
 
 /// How often the queue is asked whether it is empty; the figure that ends with it is this exact.
@@ -33,12 +33,12 @@ pub(super) type Added = (String, i64);
 
 /// A run under way.
 pub(super) struct Bench<'a> {
-    plan: &'a Plan,
-    home: &'a Home,
-    tell: Tell<'a>,
+    pub(super) plan: &'a Plan,
+    pub(super) home: &'a Home,
+    pub(super) tell: Tell<'a>,
     stub: Stub,
-    workers: Vec<WorkerChild>,
-    queue: Queue,
+    pub(super) workers: Vec<WorkerChild>,
+    pub(super) queue: Queue,
     producer: Producer,
 }
 
@@ -54,14 +54,7 @@ impl<'a> Bench<'a> {
     /// Starts the stub and the workers, and waits until they work.
     pub(super) async fn start(plan: &'a Plan, home: &'a Home, tell: Tell<'a>) -> anyhow::Result<Self> {
         let stub = Stub::start(Duration::from_millis(plan.latency_ms))?;
-        let place = Place {
-            database_url: &home.database_url,
-            redis_url: home.redis_url.expose(),
-            namespace: &home.namespace,
-            secret_keys: home.secret_keys.expose(),
-            stub_port: stub.port,
-            concurrency: plan.concurrency,
-        };
+        let place = place(plan, home, &stub);
         let workers: Vec<WorkerChild> =
             (0..plan.workers).map(|_| WorkerChild::start(&place)).collect::<anyhow::Result<_>>()?;
         let namespace = home.namespace.parse().map_err(|error| anyhow!("the namespace of the bench: {error}"))?;
@@ -105,6 +98,13 @@ impl<'a> Bench<'a> {
 
     /// Jobs at a low rate, each on its own.
     pub(super) async fn trickle(&mut self) -> anyhow::Result<Vec<Added>> {
+        let added = self.add_slowly().await?;
+        self.drain().await?;
+        Ok(added)
+    }
+
+    /// Adds the jobs of that phase, each at its time.
+    pub(super) async fn add_slowly(&self) -> anyhow::Result<Vec<Added>> {
         let jobs = self.plan.trickle as usize * self.plan.trickle_seconds as usize;
         let mut tick = tokio::time::interval(Duration::from_secs(1) / self.plan.trickle);
         let mut added = Vec::with_capacity(jobs);
@@ -115,7 +115,6 @@ impl<'a> Bench<'a> {
             self.producer.enqueue_raw(&[payload]).await?;
             added.push((job::id(Phase::Trickle, number), now));
         }
-        self.drain().await?;
         Ok(added)
     }
 
@@ -167,11 +166,23 @@ impl<'a> Bench<'a> {
         Ok((seen, self.queue.stats().await?))
     }
 
-    fn payload(&self, phase: Phase, number: usize) -> Vec<u8> {
-        job::payload(phase, number, job::tenant_of(number, self.plan.tenants, self.plan.hot))
+    /// Status events of all jobs, reported through a web of its own while the workers apply them.
+    pub(super) async fn report(&mut self, run: &mut Run) -> anyhow::Result<()> {
+        let mut web = WebChild::start(&place(self.plan, self.home, &self.stub), webhook::APP_SECRET).await?;
+        webhook::report_all(self.home, &mut web, self.tell, run).await?;
+        self.check_alive()
     }
 
-    async fn enqueue(&self, phase: Phase, jobs: usize) -> anyhow::Result<()> {
+    fn payload(&self, phase: Phase, number: usize) -> Vec<u8> {
+        let tenant = match (self.plan.rate, phase) {
+            (None, _) => job::tenant_of(number, self.plan.tenants, self.plan.hot),
+            (Some(_), Phase::Full) => 0,
+            (Some(_), Phase::WarmUp | Phase::Trickle) => 1,
+        };
+        job::payload(phase, number, tenant)
+    }
+
+    pub(super) async fn enqueue(&self, phase: Phase, jobs: usize) -> anyhow::Result<()> {
         for first in (0..jobs).step_by(CHUNK) {
             let numbers = first..jobs.min(first + CHUNK);
             let payloads: Vec<Vec<u8>> = numbers.map(|number| self.payload(phase, number)).collect();
@@ -221,6 +232,18 @@ impl<'a> Bench<'a> {
             }
         }
         Ok(all)
+    }
+}
+
+/// Where the children work.
+fn place<'a>(plan: &Plan, home: &'a Home, stub: &Stub) -> Place<'a> {
+    Place {
+        database_url: &home.database_url,
+        redis_url: home.redis_url.expose(),
+        namespace: &home.namespace,
+        secret_keys: home.secret_keys.expose(),
+        stub_port: stub.port,
+        concurrency: plan.concurrency,
     }
 }
 

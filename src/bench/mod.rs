@@ -6,6 +6,8 @@
 //! 3. Jobs to warm up; jobs at a low rate, for latency; then all jobs at once, for throughput.
 //! 4. The workers end in order, everything is checked (`check`), and both places are removed again.
 //!
+//! With `--webhook` Meta's status events of all jobs follow, at a fixed rate, through a web of its own (`webhook`).
+//! With `--rate` one tenant has all jobs and a slow sender, and another one is measured beside it (`paced`).
 //! With `--ledger` there are neither queue nor stub: jobs go through reservation and posting only (`ledger`).
 //! A run that lost, doubled or mischarged anything fails: a speed without correctness is no figure.
 mod check;
@@ -15,11 +17,13 @@ mod job;
 mod keyspace;
 mod ledger;
 mod measure;
+mod paced;
 mod place;
 mod proc;
 mod seed;
 mod store;
 mod stub;
+mod webhook;
 
 use std::pin::pin;
 use std::time::Duration;
@@ -45,6 +49,12 @@ pub struct Plan {
     /// Only reservation and posting.
     #[serde(default)]
     pub ledger: bool,
+    /// Status events of all jobs too.
+    #[serde(default)]
+    pub webhook: bool,
+    /// Jobs a second of a tenant with all jobs, beside another one; none: everybody as fast as possible.
+    #[serde(default)]
+    pub rate: Option<u32>,
     /// Jobs enqueued at once.
     pub jobs: usize,
     /// Jobs before anything is measured.
@@ -106,7 +116,7 @@ pub async fn run(
         servers = Some(home.servers.clone());
         // What is dropped ends its children, so nothing works in the place that is removed.
         let done = tokio::select! {
-            done = run_once(&plan, &home, tell), if !plan.ledger => done,
+            done = run_one(&plan, &home, tell), if !plan.ledger => done,
             done = ledger::run_once(&plan, &home, tell), if plan.ledger => done,
             () = &mut stop => Err(anyhow::anyhow!("the bench was stopped by a signal")),
         };
@@ -125,12 +135,19 @@ pub async fn run(
     })
 }
 
+async fn run_one(plan: &Plan, home: &Home, tell: Tell<'_>) -> anyhow::Result<Run> {
+    match plan.rate {
+        Some(rate) => paced::run_once(plan, rate, home, tell).await,
+        None => run_once(plan, home, tell).await,
+    }
+}
+
 async fn run_once(plan: &Plan, home: &Home, tell: Tell<'_>) -> anyhow::Result<Run> {
     let trickled = plan.trickle as usize * plan.trickle_seconds as usize;
     let total = plan.jobs + plan.warm_up + trickled;
     let most = if plan.hot { total } else { total.div_ceil(plan.tenants) + 3 };
     tell(&format!("adding {} tenants with credit", plan.tenants));
-    seed::seed(&home.pool, &home.keyring()?, plan.tenants, most).await?;
+    seed::seed(&home.pool, &home.keyring()?, plan.tenants, most, seed::RATE).await?;
     let mut bench = Bench::start(plan, home, tell).await?;
     let mut run = Run::new();
     if plan.idle_seconds > 0 {
@@ -147,9 +164,17 @@ async fn run_once(plan: &Plan, home: &Home, tell: Tell<'_>) -> anyhow::Result<Ru
         added = bench.trickle().await?;
     }
     bench.full(&mut run).await?;
+    if plan.webhook {
+        bench.report(&mut run).await?;
+    }
     tell("ending the workers and checking everything");
     let (seen, queue) = bench.end(&mut run).await?;
-    let faults = check::list_faults(&home.pool, total, &seen, &queue).await?;
+    let statuses: &[_] = if plan.webhook {
+        &[("delivered", plan.jobs - webhook::READ), ("read", webhook::READ), ("accepted", total - plan.jobs)]
+    } else {
+        &[("accepted", total)]
+    };
+    let faults = check::list_faults(&home.pool, statuses, &seen, &queue).await?;
     if !faults.is_empty() {
         bail!("the run was wrong, so its speed is no figure:\n  {}", faults.join("\n  "));
     }

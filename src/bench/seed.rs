@@ -20,13 +20,20 @@ use crate::tenant::{ConfigurationChange, CountryCode, Currency, NewTenant, Tenan
 /// What one notification costs.
 pub(super) const PRICE: Decimal = Decimal::from_parts(35_665, 0, 0, false, 2);
 /// The most a sender may be given: its pace must not be what is measured.
-const RATE: u32 = 1_000_000;
+pub(super) const RATE: u32 = 1_000_000;
 /// Tenants added at once.
 const AT_ONCE: usize = 8;
 const ACTOR: &str = "bench";
 
-/// Adds tenants with their configuration and credit for `jobs` notifications each, and the price.
-pub(super) async fn seed(pool: &PgPool, keyring: &Keyring, tenants: usize, jobs: usize) -> anyhow::Result<()> {
+/// Adds tenants with their configuration and credit for `jobs` notifications each, and the price; the first tenant
+/// sends at `first_rate`, the others as fast as they can.
+pub(super) async fn seed(
+    pool: &PgPool,
+    keyring: &Keyring,
+    tenants: usize,
+    jobs: usize,
+    first_rate: u32,
+) -> anyhow::Result<()> {
     let country: CountryCode = "ID".parse()?;
     let key = PriceKey { country, currency: Currency::IDR, category: Category::Utility };
     let effective = NaiveDate::from_ymd_opt(2026, 1, 1).context("a date of the calendar")?;
@@ -35,7 +42,10 @@ pub(super) async fn seed(pool: &PgPool, keyring: &Keyring, tenants: usize, jobs:
     let credit = PRICE * Decimal::from(jobs + 10);
     stream::iter(0..tenants)
         .map(Ok::<usize, anyhow::Error>)
-        .try_for_each_concurrent(AT_ONCE, |number| async move { add(pool, keyring, country, number, credit).await })
+        .try_for_each_concurrent(AT_ONCE, |number| async move {
+            let rate = if number == 0 { first_rate } else { RATE };
+            add(pool, keyring, country, (number, rate), credit).await
+        })
         .await
 }
 
@@ -43,7 +53,7 @@ async fn add(
     pool: &PgPool,
     keyring: &Keyring,
     country: CountryCode,
-    number: usize,
+    (number, rate): (usize, u32),
     credit: Decimal,
 ) -> anyhow::Result<()> {
     let code = tenant_code(number);
@@ -63,7 +73,7 @@ async fn add(
         waba_id: format!("{}", 2_000_000 + number),
         country,
         currency: Currency::IDR,
-        rate: Some(RATE),
+        rate: Some(rate),
         active: Some(true),
         token: Some(Secret::new(format!("token-of-{code}"))),
     };

@@ -79,6 +79,25 @@ pub(super) fn list_sent(pool: &PgPool) -> impl Stream<Item = Result<Sent, sqlx::
     sqlx::query("select notification_id, job_id, accepted_at from notification").fetch(pool).map(|row| read_sent(&row?))
 }
 
+/// Lists the notifications that Meta may report, with tenant and sender, a tenant's together.
+pub(super) async fn list_reportable(pool: &PgPool) -> Result<Vec<(Sent, Uuid, String)>, sqlx::Error> {
+    sqlx::query(
+        "select n.notification_id, n.job_id, n.accepted_at, n.tenant_id, c.phone_number_id from notification n \
+         join whatsapp_configuration c using (tenant_id) where n.status = 'accepted' and n.job_id like 'FULL-%' \
+         order by n.tenant_id, n.notification_id",
+    )
+    .fetch_all(pool)
+    .await?
+    .iter()
+    .map(|row| Ok((read_sent(row)?, row.try_get("tenant_id")?, row.try_get("phone_number_id")?)))
+    .collect()
+}
+
+/// Whether any body of the webhook was not applied yet.
+pub(super) async fn is_any_body_open(pool: &PgPool) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select exists (select from webhook_event where applied_at is null)").fetch_one(pool).await
+}
+
 fn read_sent(row: &PgRow) -> Result<Sent, sqlx::Error> {
     Ok(Sent {
         notification: row.try_get("notification_id")?,

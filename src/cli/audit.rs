@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::output::{Column, Format, Show, number, text};
+use super::output::{Column, Show, moment, number, text};
 use super::value::{self, When};
 use super::{Global, Output, actor, confirm};
 use crate::audit::store::{self, ActFilter, ActRow};
@@ -157,7 +157,7 @@ impl Show for ActAnswer {
     fn cells(&self) -> Vec<String> {
         let json = |json: &Option<Box<RawValue>>| json.as_ref().map(|json| json.get().to_owned()).unwrap_or_default();
         vec![
-            self.at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+            moment(self.at),
             self.tenant.clone().unwrap_or_default(),
             self.actor.clone(),
             self.action.clone(),
@@ -246,12 +246,7 @@ async fn list(args: List, global: Global, pool: &PgPool) -> anyhow::Result<()> {
         until: args.until.map(|when| when.at(zone)),
         limit: args.limit,
     };
-    let format = match (args.csv, global.json) {
-        (true, _) => Format::Csv,
-        (_, true) => Format::Json,
-        _ => Format::Table,
-    };
-    let mut output = Output::of(format);
+    let mut output = Output::of(global.format(args.csv));
     let mut acts = pin!(store::list(pool, &filter));
     while let Some(act) = acts.next().await {
         let act = ActAnswer::of(act?)?;
@@ -262,6 +257,7 @@ async fn list(args: List, global: Global, pool: &PgPool) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::output::Format;
     use super::*;
 
     #[test]

@@ -14,17 +14,18 @@ use crate::bench::figure::{FIGURES, Spreads};
 use crate::bench::{self, Plan, Report};
 use crate::config::{DatabaseConfig, RedisConfig, WorkerConfig, environment};
 
-/// Measures the whole way of a job: Redis, reservation, rendering, HTTP, result, posting, acknowledgement.
-///
-/// It makes a database and a namespace of its own on the servers of DATABASE_URL and REDIS_URL, runs workers
-/// against a built-in stub of the Cloud API, checks that every job was sent and charged exactly once, and removes
-/// everything again. Postgres must run with fsync and synchronous_commit on.
-///
-/// jobs/s is the number of jobs by the time from the first to the last acceptance, with all jobs enqueued before.
+/// Flags of `bench`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  kmsnotif bench\n  kmsnotif bench --hot --runs 5 --json > after.json\n  \
     kmsnotif bench --runs 5 --compare before.json\n  kmsnotif bench --latency 100 --concurrency 2000\n  \
-    kmsnotif bench --ledger --runs 3       only reservation and posting, of one tenant")]
+    kmsnotif bench --webhook --trickle 0   status events too, at Meta's rate\n  \
+    kmsnotif bench --rate 80 --jobs 1000000 --trickle-seconds 60\n  \
+    kmsnotif bench --ledger --runs 3       only reservation and posting, of one tenant\n\n\
+    The way: Redis, reservation, rendering, HTTP, result, posting, acknowledgement. It makes a database and a \
+    namespace of its own on the servers of DATABASE_URL and REDIS_URL, runs workers against a built-in stub of the \
+    Cloud API, checks that every job was sent and charged exactly once, and removes everything again. Postgres must \
+    run with fsync and synchronous_commit on.\n\
+    jobs/s is the number of jobs by the time from the first to the last acceptance, with all jobs enqueued before.")]
 pub struct Args {
     /// Tenants.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=99_999))]
@@ -35,9 +36,17 @@ pub struct Args {
     /// All jobs on one tenant, instead of on all in turn.
     #[arg(long)]
     hot: bool,
+    /// All jobs on one tenant whose sender takes so many a second, beside another tenant; measures how fast the intake
+    /// is sorted, the pace, and the other tenant's latency (--trickle).
+    #[arg(long, value_name = "PER_SECOND", conflicts_with_all = ["tenants", "hot", "ledger"],
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: Option<u32>,
     /// Only reservation and posting of one tenant's jobs, by the batches of the pipeline; then the ledger is verified.
     #[arg(long, conflicts_with_all = ["tenants", "hot", "workers", "latency", "trickle", "idle_seconds"])]
     ledger: bool,
+    /// Then Meta's status events of all jobs: 10,000/s in bodies of 100, and 2,000/s in bodies of one.
+    #[arg(long, conflicts_with = "ledger")]
+    webhook: bool,
     /// Worker processes.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     workers: u32,
@@ -69,7 +78,8 @@ pub struct Args {
 
 /// The stub of the Cloud API that `bench` starts.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "It is started by `kmsnotif bench`; to try requests by hand there is `kmsnotif simulator`.")]
+#[command(after_help = "Example:\n  kmsnotif bench-stub --latency 100\n\n\
+    It is started by `kmsnotif bench`; to try requests by hand there is `kmsnotif simulator`.")]
 pub struct StubArgs {
     /// Milliseconds that an answer takes.
     #[arg(long, value_name = "MS", default_value_t = 0)]
@@ -137,9 +147,15 @@ impl Args {
             None => WorkerConfig::from_env(&environment)?.concurrency,
         };
         Ok(Plan {
-            tenants: if self.ledger { 1 } else { self.tenants as usize },
+            tenants: match (self.ledger, self.rate) {
+                (true, _) => 1,
+                (false, Some(_)) => 2,
+                (false, None) => self.tenants as usize,
+            },
+            rate: self.rate,
             hot: self.hot,
             ledger: self.ledger,
+            webhook: self.webhook,
             jobs: self.jobs as usize,
             warm_up: self.warm_up as usize,
             workers: self.workers as usize,

@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 use sqlx::PgPool;
 
-use super::output::{Column, Format, Show, number, text};
+use super::output::{Column, Show, number, text};
 use super::{Global, Output, actor, confirm, value};
 use crate::credit::amount;
 use crate::credit::ledger::{Balance, store};
@@ -102,13 +102,4 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
         }
     }
     Ok(output.finish()?)
-}
-
-/// The format that the flags ask for; clap refuses both at once.
-fn format(global: Global, csv: bool) -> Format {
-    match (global.json, csv) {
-        (_, true) => Format::Csv,
-        (true, false) => Format::Json,
-        (false, false) => Format::Table,
-    }
 }

@@ -3,7 +3,8 @@
 //! 1. Migrate; seed two hospitals with prices, a sender and credit (`seed`).
 //! 2. Start simulator, web, worker and scheduler as processes of this binary, and wait until they answer (`process`).
 //! 3. Enqueue the samples as eHospital would (`sample`), follow them by the events it would hear (`watch`).
-//! 4. Hold what the database and the phones say against what was expected, to the last cent (`verdict`).
+//! 4. Hold what the database and the phones say against what was expected, to the last cent (`verdict`), and look for
+//!    the mails of the purchases (`mailbox`).
 //!
 //! Whatever ends the demo ends its processes too: they hold a pipe whose other end is here.
 
@@ -25,6 +26,7 @@ use crate::tenant::store as tenant_store;
 use crate::worker::open_redis;
 
 mod http;
+mod mailbox;
 mod price;
 mod process;
 mod sample;
@@ -44,12 +46,12 @@ const SAMPLES_WITHIN: Duration = Duration::from_secs(90);
 const WORKERS_GONE_WITHIN: Duration = Duration::from_secs(35);
 
 /// Shows the whole product on this machine: seeds two hospitals, sends sample notifications to simulated phones.
-///
-/// It needs Postgres, Redis and secrets in the environment; `script/demo` provides private ones. Run it as often as
-/// you like: hospitals are set up once, jobs are new each time.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  script/demo                          private servers, then kmsnotif demo\n  \
-    kmsnotif demo --once                 ends after the samples; exit code 1 unless each ended as expected")]
+#[command(after_help = "Examples:\n  script/demo                private servers, then kmsnotif demo\n  \
+    kmsnotif demo --once       ends after the samples; exit code 1 unless all came as expected\n\n\
+    It seeds two hospitals and sends sample notifications to simulated phones. It needs Postgres, Redis and secrets in \
+    the environment; `script/demo` provides private ones. Run it as often as you like: hospitals are set up once, jobs \
+    and a purchase are new each time.")]
 pub struct Args {
     /// End when every sample ended.
     #[arg(long)]
@@ -170,6 +172,7 @@ async fn samples(
     watch::until_idle(&queue).await?;
     let mut differences = verdict::compare(screen, pool, ports, &samples, &ways).await?;
     differences.extend(verdict::money(screen, pool, hospitals, &before, &samples).await?);
+    differences.extend(mailbox::check(screen, ports, hospitals).await?);
     if differences.is_empty() {
         screen.success(&format!("all {} samples ended as expected", samples.len()));
         return Ok(());

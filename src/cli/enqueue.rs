@@ -8,13 +8,13 @@ use std::io::{self, BufRead, BufReader, Cursor, Read as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use kmsnotif_jobs::key::Namespace;
 use kmsnotif_jobs::{BYTES_MAX, Producer, ProducerError, parse};
 use serde::Serialize;
 
 use super::output::{Column, Show, number, text};
-use super::{Global, Output};
+use super::{Global, Output, progress, tell};
 use crate::config::{RedisConfig, environment};
 
 /// Jobs in hand at once: a few round trips' worth.
@@ -92,7 +92,7 @@ pub(super) async fn run(args: Args, global: Global) -> anyhow::Result<()> {
     }
     let producer = Producer::new(config.url.expose(), &namespace).await?;
     let mut output = Output::new(global.json);
-    let progress = progress("enqueued");
+    let progress = progress::spinner("{human_pos} jobs enqueued, {per_sec}");
     let mut lines = Lines::new(source.reader()?);
     let (mut enqueued, mut refused) = (0, 0);
     loop {
@@ -135,7 +135,7 @@ pub(super) async fn run(args: Args, global: Global) -> anyhow::Result<()> {
 
 /// Counts the lines that are no jobs, and tells of them.
 fn check(reader: Box<dyn BufRead>) -> anyhow::Result<u64> {
-    let progress = progress("checked");
+    let progress = progress::spinner("{human_pos} jobs checked, {per_sec}");
     let (mut lines, mut refused) = (Lines::new(reader), 0);
     loop {
         let batch = next_batch(&mut lines, &mut refused, &progress)?;
@@ -157,27 +157,14 @@ fn next_batch(lines: &mut Lines, refused: &mut u64, progress: &ProgressBar) -> a
             Err(rejection) => {
                 *refused += 1;
                 if *refused <= TOLD_MAX {
-                    tell(progress, &format!("line {line}: {}", rejection.error));
+                    progress.suspend(|| tell(&format!("line {line}: {}", rejection.error)));
                 } else if *refused == TOLD_MAX + 1 {
-                    tell(progress, "more lines are no jobs; only their number is told");
+                    progress.suspend(|| tell("more lines are no jobs; only their number is told"));
                 }
             }
         }
     }
     Ok(batch)
-}
-
-fn tell(progress: &ProgressBar, words: &str) {
-    progress.suspend(|| {
-        // stderr may be closed; the exit code tells it too.
-        let _nobody_listens = io::Write::write_all(&mut io::stderr(), format!("{words}\n").as_bytes());
-    });
-}
-
-/// On a terminal only: how many so far.
-fn progress(done: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(&format!("{{spinner}} {{human_pos}} jobs {done}, {{per_sec}}"));
-    ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
 }
 
 /// Where the jobs are; it can be read twice.

@@ -3,17 +3,15 @@
 use std::pin::pin;
 
 use anyhow::bail;
-use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use futures::StreamExt as _;
 use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::output::{Column, Show, number, text};
+use super::output::{Column, Show, moment, number, text};
 use super::{Global, Output, confirm, value};
 use crate::mail::{MailStatus, MailView, store};
-use crate::tenant::store as tenant_store;
 
 /// Subcommands of `mail`.
 #[derive(Debug, Subcommand)]
@@ -67,7 +65,6 @@ impl Show for MailView {
         text("error", 40),
     ];
     fn cells(&self) -> Vec<String> {
-        let time = |at: DateTime<Utc>| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
         vec![
             self.id.to_string(),
             self.status.as_str().to_owned(),
@@ -75,9 +72,9 @@ impl Show for MailView {
             self.letter.clone(),
             self.recipient.clone(),
             self.attempts.to_string(),
-            time(self.created_at),
-            self.sent_at.map(time).unwrap_or_default(),
-            self.due_at.map(time).unwrap_or_default(),
+            moment(self.created_at),
+            self.sent_at.map(moment).unwrap_or_default(),
+            self.due_at.map(moment).unwrap_or_default(),
             self.last_error.clone().unwrap_or_default(),
         ]
     }
@@ -100,10 +97,7 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
     let mut output = Output::new(global.json);
     match command {
         Command::List(args) => {
-            let tenant = match &args.tenant {
-                Some(code) => Some(tenant_store::get(pool, code).await?.id),
-                None => None,
-            };
+            let tenant = value::tenant_id(args.tenant.as_deref(), pool).await?;
             let filter = store::MailFilter { tenant, status: args.status, limit: args.limit };
             let mut mails = pin!(store::list(pool, &filter));
             while let Some(mail) = mails.next().await {

@@ -7,15 +7,13 @@ use super::database::{MIGRATOR, connect_to_migrate};
 use super::output::{Column, Show, number, text};
 use super::{Global, Output, store};
 use crate::config::{DatabaseConfig, environment};
+use crate::notification::store::ensure_partitions;
 
-/// Months of notifications that are made ahead; the scheduler keeps it so.
-pub const MONTHS_AHEAD: i32 = 6;
-
-/// Uses DATABASE_MIGRATE_URL if it is set (past a PgBouncer), else DATABASE_URL.
-///
-/// Safe to run again, and by several machines at once: one migrates, the others wait for it.
+/// Flags of `migrate`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  DATABASE_URL=postgres://kmsnotif@localhost/kmsnotif kmsnotif migrate")]
+#[command(after_help = "Example:\n  DATABASE_URL=postgres://kmsnotif@localhost/kmsnotif kmsnotif migrate\n\n\
+    It uses DATABASE_MIGRATE_URL if that is set (past a PgBouncer), else DATABASE_URL. It is safe to run again, and by \
+    several machines at once: one migrates, the others wait for it.")]
 pub struct Args {}
 
 #[derive(Debug, Serialize)]
@@ -39,7 +37,7 @@ pub(super) async fn run(Args {}: Args, global: Global) -> anyhow::Result<()> {
     MIGRATOR.run(&mut connection).await.map_err(explain)?;
     let after = store::list_applied(&mut connection).await?;
     let partitions = store::count_partitions(&mut connection).await?;
-    store::ensure_partitions(&mut connection, MONTHS_AHEAD).await?;
+    ensure_partitions(&mut connection).await?;
     // A first migration creates the months itself: those are new too.
     let partitions = if before.is_empty() { 0 } else { partitions };
     let applied =

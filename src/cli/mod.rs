@@ -3,15 +3,14 @@
 //! One file per group of commands. stdout carries only the answer ([`output`]); logs, questions and errors go to
 //! stderr. An error is one sentence with its remedy and exit code 1; wrong usage is exit code 2, by clap.
 
-use std::future::Future;
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use crate::config::{LogConfig, environment};
-use crate::telemetry;
+use crate::config::{LogConfig, environment, otlp_endpoint};
+use crate::telemetry::{self, Traces};
 
 mod audit;
 mod bench;
@@ -21,12 +20,15 @@ pub mod database;
 mod demo;
 mod doctor;
 mod enqueue;
+#[cfg(test)]
+mod help_test;
 mod mail;
 mod migrate;
 mod notification;
 pub mod output;
 mod price;
 mod process;
+mod progress;
 mod purchase;
 mod queue;
 mod secret;
@@ -40,6 +42,7 @@ mod web;
 
 pub use confirm::confirm;
 pub use database::connect;
+use output::Format;
 pub use output::Output;
 
 /// WhatsApp notifications of Ksatria eHospital: credit, jobs, messages and what became of them.
@@ -67,6 +70,17 @@ pub struct Global {
     /// End as at SIGTERM when standard input ends: whoever holds it is gone.
     #[arg(long, global = true, hide = true)]
     pub until_stdin_ends: bool,
+}
+
+impl Global {
+    /// The format that is asked for; clap refuses both flags at once.
+    fn format(self, csv: bool) -> Format {
+        match (self.json, csv) {
+            (_, true) => Format::Csv,
+            (true, false) => Format::Json,
+            (false, false) => Format::Table,
+        }
+    }
 }
 
 /// The commands.
@@ -148,12 +162,20 @@ impl Command {
         }
     }
 
-    async fn run(self, global: Global) -> anyhow::Result<()> {
+    /// The way of this command's spans; only workers make any.
+    fn start_traces(&self) -> anyhow::Result<Traces> {
+        match (self, otlp_endpoint(&environment)?) {
+            (Command::Worker(_), Some(endpoint)) => Traces::start(&endpoint, self.name()),
+            _ => Ok(Traces::default()),
+        }
+    }
+
+    async fn run(self, global: Global, traces: Traces) -> anyhow::Result<()> {
         let name = self.name();
         match self {
             Command::Migrate(args) => migrate::run(args, global).await,
             Command::Web(args) => web::run(args).await,
-            Command::Worker(args) => process::run_worker(args).await,
+            Command::Worker(args) => process::run_worker(args, traces).await,
             Command::Scheduler(args) => process::run_scheduler(args).await,
             Command::Enqueue(args) => enqueue::run(args, global).await,
             Command::Tenant(command) => tenant::run(command, global, &database::connect_to_write(name).await?).await,
@@ -197,7 +219,7 @@ pub fn main() -> ExitCode {
     if cli.global.until_stdin_ends {
         process::terminate_when_stdin_ends();
     }
-    match start(cli.command.run(cli.global)) {
+    match start(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -207,8 +229,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn start(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    telemetry::init(&LogConfig::from_env(&environment)?);
+fn start(cli: Cli) -> anyhow::Result<()> {
+    let log = LogConfig::from_env(&environment)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    runtime.block_on(command)
+    runtime.block_on(async {
+        let traces = cli.command.start_traces()?;
+        telemetry::init(&log, &traces);
+        cli.command.run(cli.global, traces).await
+    })
 }

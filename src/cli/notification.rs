@@ -3,13 +3,13 @@
 use std::pin::pin;
 
 use anyhow::bail;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use futures::StreamExt as _;
 use serde::Serialize;
 use sqlx::PgPool;
 
-use super::output::{Column, Show, number, text};
+use super::output::{Column, Show, moment, number, text};
 use super::{Global, Output, value};
 use crate::notification::Status;
 use crate::notification::store::{self, AttemptView, Filter, NotificationView};
@@ -180,19 +180,12 @@ impl Show for Attempt {
     }
 }
 
-fn moment(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
 /// Runs a subcommand of `notification`.
 pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyhow::Result<()> {
     let mut output = Output::new(global.json);
     match command {
         Command::List(args) => {
-            let tenant = match &args.tenant {
-                Some(code) => Some(tenant_store::get(pool, code).await?.id),
-                None => None,
-            };
+            let tenant = value::tenant_id(args.tenant.as_deref(), pool).await?;
             let filter = Filter { tenant, status: args.status, limit: args.limit };
             let mut rows = pin!(store::list(pool, &filter));
             while let Some(row) = rows.next().await {

@@ -5,6 +5,7 @@
 
 use std::io::{self, BufWriter, Write};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 /// A column of a table.
@@ -26,6 +27,11 @@ pub const fn text(title: &'static str, width: usize) -> Column {
 /// A column of numbers.
 pub const fn number(title: &'static str, width: usize) -> Column {
     Column { title, width, right: true }
+}
+
+/// A moment in a table: UTC, to the second.
+pub fn moment(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// What a command can answer: its serialised form is the JSON, its cells are the table.

@@ -11,7 +11,7 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 use sqlx::PgPool;
 
-use super::output::{Column, Show, number, text};
+use super::output::{Column, Show, moment, number, text};
 use super::{Global, Output, actor, value};
 use crate::credit::amount;
 use crate::credit::ledger::store::get_balance;
@@ -34,8 +34,10 @@ pub enum Command {
 
 /// Flags of `price set`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  kmsnotif price set --country ID --currency IDR --category utility --price 356.65 \
-    --effective 2026-01-01")]
+#[command(
+    after_help = "Example:\n  kmsnotif price set --country ID --currency IDR --category utility --price 356.65 \\\n      \
+    --effective 2026-01-01"
+)]
 pub struct Set {
     /// The recipient's country (ISO 3166).
     #[arg(long)]
@@ -74,9 +76,8 @@ pub struct List {
 
 /// Flags of `price quote`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  kmsnotif price quote --tenant rs-harapan --kind registration_confirmed --to 081234567890 --count 1000"
-)]
+#[command(after_help = "Example:\n  kmsnotif price quote --tenant rs-harapan --kind registration_confirmed \\\n      \
+    --to 081234567890 --count 1000")]
 pub struct QuoteArgs {
     /// The tenant's code.
     #[arg(long)]
@@ -151,7 +152,7 @@ impl Show for PriceAnswer {
             self.category.to_string(),
             amount::format(self.price),
             self.effective.to_string(),
-            self.withdrawn_at.map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)).unwrap_or_default(),
+            self.withdrawn_at.map(moment).unwrap_or_default(),
             self.created_by.clone(),
         ]
     }

@@ -1,21 +1,28 @@
 //! The processes of the Procfile that work in the background: `worker` and `scheduler`.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
 use super::database;
-use crate::config::{MailConfig, RedisConfig, WhatsAppConfig, WorkerConfig, environment};
+use crate::config::{MailConfig, RedisConfig, RetentionConfig, WhatsAppConfig, WorkerConfig, environment};
 use crate::scheduler::Scheduler;
 use crate::secret::{Keyring, SecretKeys};
-use crate::telemetry::metric;
+use crate::telemetry::{Traces, metric};
 use crate::worker::Worker;
+
+/// A worker is gone so long after the signal, whatever is left.
+const EXIT_WITHIN: Duration = Duration::from_secs(25);
+/// The last spans may take so long of it.
+const FLUSH_WITHIN: Duration = Duration::from_secs(5);
 
 /// Sends notifications. Run as many as you like, on as many machines as you like.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  kmsnotif worker --concurrency 500 --metrics-addr 127.0.0.1:9100")]
 pub struct WorkerArgs {
-    /// Jobs in hand at once (default: WORKER_CONCURRENCY, or 256).
+    /// Jobs in hand at once [default: WORKER_CONCURRENCY, or 256].
     #[arg(long, value_name = "N")]
     concurrency: Option<usize>,
     /// Serve /metrics and /healthz here.
@@ -23,7 +30,7 @@ pub struct WorkerArgs {
     metrics_addr: Option<SocketAddr>,
 }
 
-/// Sends mail, sweeps what a crash left and makes the months ahead. Two or more may run; nothing happens twice.
+/// Sends mail, sweeps what a crash left, makes the months ahead, deletes what is old. Two or more may run; nothing happens twice.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  kmsnotif scheduler")]
 pub struct SchedulerArgs {
@@ -32,7 +39,7 @@ pub struct SchedulerArgs {
     metrics_addr: Option<SocketAddr>,
 }
 
-pub(super) async fn run_worker(args: WorkerArgs) -> anyhow::Result<()> {
+pub(super) async fn run_worker(args: WorkerArgs, traces: Traces) -> anyhow::Result<()> {
     let mut worker = WorkerConfig::from_env(&environment)?;
     if let Some(concurrency) = args.concurrency {
         let allowed = WorkerConfig::CONCURRENCY;
@@ -49,17 +56,27 @@ pub(super) async fn run_worker(args: WorkerArgs) -> anyhow::Result<()> {
     let keyring = Keyring::new(&SecretKeys::from_env(&environment)?);
     let pool = database::connect_to_write("worker").await?;
     serve_metrics(args.metrics_addr).await?;
-    Worker { pool, redis, whatsapp, worker, keyring }.run(terminated()).await
+    let told = Arc::new(OnceLock::new());
+    let (terminated, telling) = (terminated(), told.clone());
+    let stop = async move {
+        terminated.await;
+        telling.get_or_init(Instant::now);
+    };
+    let ended = Worker { pool, redis, whatsapp, worker, keyring }.run(stop).await;
+    let left = EXIT_WITHIN.saturating_sub(told.get().map_or(Duration::ZERO, Instant::elapsed));
+    traces.flush(left.min(FLUSH_WITHIN)).await;
+    ended
 }
 
 pub(super) async fn run_scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
     let redis = RedisConfig::from_env(&environment)?;
     let worker = WorkerConfig::from_env(&environment)?;
+    let retention = RetentionConfig::from_env(&environment)?;
     let mail = MailConfig::from_env(&environment)?;
     let keyring = Keyring::new(&SecretKeys::from_env(&environment)?);
     let pool = database::connect_to_write("scheduler").await?;
     serve_metrics(args.metrics_addr).await?;
-    Scheduler { pool, redis, worker, mail, keyring }.run(terminated()).await
+    Scheduler { pool, redis, worker, retention, mail, keyring }.run(terminated()).await
 }
 
 /// Starts collecting metrics, and serves them if an address is given.

@@ -11,11 +11,11 @@ use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::output::{Column, Show, number, text};
+use super::output::{Column, Show, moment, number, text};
 use super::{Global, Output, actor, confirm, value};
 use crate::credit::amount;
 use crate::credit::purchase::{Purchase, PurchaseError, parse_status, status_str, store};
-use crate::tenant::{Currency, TenantId, currency, store as tenant_store};
+use crate::tenant::{Currency, currency, store as tenant_store};
 
 mod payment;
 
@@ -36,7 +36,7 @@ pub enum Command {
 
 /// Flags of `purchase create`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  kmsnotif purchase create --tenant rs-harapan --amount 1000000 \
+#[command(after_help = "Example:\n  kmsnotif purchase create --tenant rs-harapan --amount 1000000 \\\n      \
     --email keuangan@rs-harapan.example --json")]
 pub struct Create {
     /// The tenant's code.
@@ -145,16 +145,15 @@ impl Show for PurchaseAnswer {
         text("reference", 20),
     ];
     fn cells(&self) -> Vec<String> {
-        let time = |at: DateTime<Utc>| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
         vec![
             self.purchase_id.to_string(),
             status_str(self.status).to_owned(),
             self.tenant.clone(),
             amount::format(self.amount),
             self.currency.to_owned(),
-            time(self.created_at),
-            time(self.expires_at),
-            self.completed_at.map(time).unwrap_or_default(),
+            moment(self.created_at),
+            moment(self.expires_at),
+            self.completed_at.map(moment).unwrap_or_default(),
             self.email.clone(),
             self.payment_reference.clone().unwrap_or_default(),
         ]
@@ -187,7 +186,7 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
         }
         Command::Payments(args) => payment::list(args, pool, &mut output).await?,
         Command::List(args) => {
-            let tenant = find_tenant(args.tenant.as_deref(), pool).await?;
+            let tenant = value::tenant_id(args.tenant.as_deref(), pool).await?;
             let filter = store::PurchaseFilter { tenant, status: args.status, limit: args.limit };
             let mut purchases = pin!(store::list(pool, &filter));
             while let Some(purchase) = purchases.next().await {
@@ -196,12 +195,4 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
         }
     }
     Ok(output.finish()?)
-}
-
-/// The tenant that a list is to be of, if one is named.
-async fn find_tenant(code: Option<&str>, pool: &PgPool) -> anyhow::Result<Option<TenantId>> {
-    Ok(match code {
-        Some(code) => Some(tenant_store::get(pool, code).await?.id),
-        None => None,
-    })
 }

@@ -5,12 +5,11 @@
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use sqlx::PgPool;
 
 use super::output::{Column, Show, number, text};
-use super::{Global, Output, actor, confirm, tell};
+use super::{Global, Output, actor, confirm, progress, tell};
 use crate::config::environment;
 use crate::secret::{DecryptError, Keyring, SecretKeys};
 use crate::tenant::TenantId;
@@ -103,8 +102,7 @@ async fn count_old(pool: &PgPool, first: &str) -> Result<u64, sqlx::Error> {
 
 async fn rotate(pool: &PgPool, keyring: &Keyring, old: u64) -> Result<RotateAnswer, sqlx::Error> {
     // On a terminal only.
-    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} secrets");
-    let progress = ProgressBar::new(old).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let progress = progress::bar(old, "{human_pos} of {human_len} secrets");
     let (actor, mut rotated, mut left) = (actor(), 0, Vec::new());
     let mut add = |batch: store::Batch| {
         progress.inc((batch.rotated + batch.left.len()) as u64);

@@ -16,15 +16,18 @@ const EXAMPLES: &str = "Examples:\n  WHATSAPP_APP_SECRET=… kmsnotif simulator 
     WHATSAPP_API_URL=http://127.0.0.1:8001 kmsnotif worker\n  \
     SMTP_URL=smtp://127.0.0.1:8025 kmsnotif scheduler";
 
-/// Behaves as the WhatsApp Cloud API does: checks requests, answers wamids, tells statuses by signed webhooks.
-///
-/// Point workers at it with WHATSAPP_API_URL. In the browser it shows a phone for each recipient, with the messages
-/// that arrived. The last four digits of the recipient's number choose a fault; all other numbers behave well.
-/// Point the scheduler at its mail server with SMTP_URL: what arrives is shown under /mail.
-/// POST /_simulator/mail/faults lets it refuse: {"refuse": 421}, {"reject": {"a@b.example": 550}}, {"drop_taken": 1},
-/// {"answer_after_ms": 5000}; {} ends that. Nothing is stored: a restart forgets everything.
+/// What `--help` says beside flags and examples.
+const ABOUT: &str = "It checks requests, answers wamids and tells statuses by signed webhooks. Point workers at it \
+    with WHATSAPP_API_URL. In the browser it shows a phone for each recipient, with the messages that arrived. \
+    The last four digits of the recipient's number choose a fault; all other numbers behave well.\n\n\
+    Point the scheduler at its mail server with SMTP_URL: what arrives is shown under /mail. \
+    POST /_simulator/mail/faults lets it refuse; {} ends that:\n  \
+    {\"refuse\": 421}   {\"reject\": {\"a@b.example\": 550}}   {\"drop_taken\": 1}   {\"answer_after_ms\": 5000}\n\n\
+    Nothing is stored: a restart forgets everything.";
+
+/// Flags of `simulator`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES, after_long_help = format!("{}\n{EXAMPLES}", fault_table()))]
+#[command(after_help = EXAMPLES, after_long_help = format!("{ABOUT}\n\n{}\n{EXAMPLES}", fault_table()))]
 pub struct Args {
     /// The TCP port; 0 takes a free one.
     #[arg(long, default_value_t = 8001)]

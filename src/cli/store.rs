@@ -26,12 +26,6 @@ pub(super) async fn count_partitions(connection: &mut PgConnection) -> Result<i6
     .await
 }
 
-/// Makes the partitions from last month to so many months ahead; safe to run again.
-pub(super) async fn ensure_partitions(connection: &mut PgConnection, months: i32) -> Result<(), sqlx::Error> {
-    sqlx::query("select ensure_partitions($1)").bind(months).execute(connection).await?;
-    Ok(())
-}
-
 /// Keeps what is no warning ("already exists, skipping") out of the logs of this connection.
 pub(super) async fn silence_notices(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query("set client_min_messages = warning").execute(connection).await?;

@@ -49,7 +49,7 @@ pub enum WhatsappCommand {
 /// Flags of `tenant add`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  kmsnotif tenant add --code rs-harapan --name \"RS Harapan\" --country ID --currency IDR \
+    after_help = "Example:\n  kmsnotif tenant add --code rs-harapan --name \"RS Harapan\" --country ID --currency IDR \\\n      \
     --time-zone Asia/Jakarta --language id --alert-email keuangan@rs-harapan.example"
 )]
 pub struct Add {
@@ -87,7 +87,7 @@ struct Settings {
     /// Warn when available credit falls below this amount; `none` for never.
     #[arg(long)]
     low_balance_threshold: Option<OrNone>,
-    /// Days until a notification's patient data is erased [default: 365].
+    /// Days until a notification's patient data is erased; 365 for a new tenant.
     #[arg(long)]
     retention_days: Option<i32>,
     /// The WhatsApp_Notification switch as a whole: on or off.
@@ -174,8 +174,9 @@ pub struct Set {
 
 /// Flags of `tenant whatsapp set`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  kmsnotif tenant whatsapp set --tenant rs-harapan --sender +62215550101 \
-    --phone-number-id 1001 --waba-id 2001 --country ID --currency IDR --active true --rate 80 < token.txt\n\n\
+#[command(after_help = "Example:\n  kmsnotif tenant whatsapp set --tenant rs-harapan --sender +62215550101 \\\n      \
+    --phone-number-id 1001 --waba-id 2001 --country ID --currency IDR \\\n      \
+    --active true --rate 80 < token.txt\n\n\
     Nothing on standard input keeps the token that is stored. A sender that Meta had blocked is tried again.")]
 pub struct WhatsappSet {
     /// The tenant's code.

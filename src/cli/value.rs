@@ -4,10 +4,11 @@ use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use kmsnotif_jobs::Kind;
 use rust_decimal::Decimal;
+use sqlx::PgPool;
 
 use crate::credit::amount::{self, AmountError};
 use crate::credit::ledger::start_of_day;
-use crate::tenant::TenantError;
+use crate::tenant::{TenantError, TenantId, store as tenant_store};
 
 /// `on` or `off`.
 pub(super) fn switch(text: &str) -> Result<bool, &'static str> {
@@ -89,6 +90,14 @@ impl std::str::FromStr for When {
             .map(|moment| When::Moment(moment.to_utc()))
             .map_err(|_| "write a date (2026-01-31) or a moment (2026-01-31T09:30:00+07:00)")
     }
+}
+
+/// The tenant that a flag names by its code, if it is given.
+pub(super) async fn tenant_id(code: Option<&str>, pool: &PgPool) -> Result<Option<TenantId>, TenantError> {
+    Ok(match code {
+        Some(code) => Some(tenant_store::get(pool, code).await?.id),
+        None => None,
+    })
 }
 
 /// Rows of a list: at least one.

@@ -39,6 +39,7 @@ fn read(lookup: &Lookup) -> Result<String, ConfigError> {
         text(SecretKeys::from_env(lookup)?),
         text(WhatsAppConfig::from_env(lookup)?),
         text(WorkerConfig::from_env(lookup)?),
+        text(RetentionConfig::from_env(lookup)?),
         text(WebConfig::from_env(lookup)?),
         text(MailConfig::from_env(lookup)?),
         text(LogConfig::from_env(lookup)?),
@@ -57,6 +58,7 @@ fn defaults_hold_where_nothing_is_set() {
     let worker = WorkerConfig::from_env(&env).unwrap();
     assert_eq!((worker.concurrency, worker.attempts_max), (256, 8));
     assert_eq!((worker.lease, worker.unknown_window), (Duration::from_secs(15), Duration::from_mins(10)));
+    assert_eq!(RetentionConfig::from_env(&env).unwrap().webhook, Duration::from_hours(30 * 24));
     let whatsapp = WhatsAppConfig::from_env(&env).unwrap();
     assert_eq!(whatsapp.api_url.as_str(), "https://graph.facebook.com/");
     assert_eq!((&*whatsapp.api_version, whatsapp.read_timeout), ("v25.0", Duration::from_secs(15)));
@@ -133,6 +135,7 @@ fn a_wrong_value_is_refused_with_the_name_of_its_variable() {
         ("LEASE", &["999ms", "11m", "15", "soon"]),
         ("UNKNOWN_WINDOW", &["0s", "2d"]),
         ("ATTEMPTS_MAX", &["0", "101"]),
+        ("WEBHOOK_RETENTION", &["30", "59m", "3651d", "forever"]),
         ("PORT", &["0", "65536", "http"]),
         ("PUBLIC_URL", &["notif.example.com", "https://x/#y"]),
         ("WHATSAPP_APP_SECRET", &["a,,b", ","]),

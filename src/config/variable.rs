@@ -68,6 +68,7 @@ variables! {
     LEASE, Need::Default("15s"), false, "give a duration from 1s to 10m, for example 15s";
     UNKNOWN_WINDOW, Need::Default("10m"), false, "give a duration from 1s to 1d, for example 10m";
     ATTEMPTS_MAX, Need::Default("8"), false, "give how often a notification may be tried, from 1 to 100";
+    WEBHOOK_RETENTION, Need::Default("30d"), false, "give a duration from 1h to 3650d, for example 30d";
     RUST_LOG, Need::Default("info"), false, "give a filter, for example info or info,kmsnotif=debug";
     LOG_FORMAT, Need::Default("pretty"), false, "give pretty or json";
     OTEL_EXPORTER_OTLP_ENDPOINT, Need::Off, false,

@@ -12,6 +12,7 @@ use sqlx::{PgConnection, PgExecutor, PgPool, Row as _};
 use uuid::Uuid;
 
 use super::{MailStatus, MailView, Outgoing};
+use crate::column::parsed;
 use crate::tenant::TenantId;
 
 /// Writes a mail, inside the transaction of the change it tells of; `false` if its key was written before.
@@ -215,13 +216,12 @@ pub async fn retry(pool: &PgPool, id: Option<Uuid>) -> Result<u64, sqlx::Error> 
 }
 
 fn read_view(row: &PgRow) -> Result<MailView, sqlx::Error> {
-    let status: &str = row.try_get("status")?;
     Ok(MailView {
         id: row.try_get("mail_id")?,
         tenant: row.try_get("code")?,
         key: row.try_get("key")?,
         letter: row.try_get("letter")?,
-        status: status.parse().map_err(|error: super::UnknownMailStatus| sqlx::Error::Decode(error.into()))?,
+        status: parsed(row, "status")?,
         recipient: row.try_get("recipient")?,
         language: row.try_get("language")?,
         attempts: row.try_get("attempts")?,

@@ -13,7 +13,7 @@ use super::record::{AttemptEnd, Change, Movement, Record};
 use super::retry;
 use super::status::{Reason, Status};
 use crate::config::WorkerConfig;
-use crate::whatsapp::{Class, SendError};
+use crate::whatsapp::{Class, Scope, SendError};
 
 pub(crate) use reported::{Report, Reported, is_duplicate_delivery, proven_end, reported};
 
@@ -145,6 +145,10 @@ fn refuse(change: &mut Change, error: &SendError, now: DateTime<Utc>, limits: Li
             make_unknown(change, now, limits);
         }
         Class::SenderBlocked => wait(change, now + BLOCKED_WAIT, now),
+        Class::Throttled(Scope::Pair) => {
+            let nth = change.record.attempt.unsigned_abs();
+            wait(change, now + retry::pair_wait(nth, error.retry_after()), now);
+        }
         Class::Throttled(_) => {
             let nth = change.record.attempt.unsigned_abs();
             wait(change, now + retry::wait(nth, error.retry_after()), now);

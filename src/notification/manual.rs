@@ -15,7 +15,7 @@ use super::record::{Change, NotificationId, Record};
 use super::status::{Reason, Status};
 use super::store::{self, manual};
 use crate::audit::{self, Act, Action};
-use crate::queue::Events;
+use crate::queue::{Events, Queue};
 use crate::tenant::Tenant;
 
 /// Decides for people.
@@ -25,6 +25,8 @@ pub struct Operator<'a> {
     pub pool: &'a PgPool,
     /// Where eHospital hears of it.
     pub events: &'a Events,
+    /// Where its job may wait.
+    pub queue: &'a Queue,
     /// Who decides.
     pub actor: String,
 }
@@ -103,6 +105,7 @@ impl Operator<'_> {
         let before = (record.status, record.reason.clone());
         let Some(change) = rule(record, now) else { return Ok(Err(NotRuled::Is(before.0))) };
         let ruled = Ruled { notification: id, status: change.record.status, reason: change.record.reason.clone() };
+        let token = change.record.token.clone();
         let after = (ruled.status, ruled.reason.as_deref());
         self.record(&mut tx, tenant, action, id, Some((before.0, before.1.as_deref())), after).await?;
         let codes = HashMap::from([(tenant.id, tenant.code.as_str())]);
@@ -110,6 +113,10 @@ impl Operator<'_> {
         let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
         tx.commit().await?;
         event::publish_now(self.events, self.pool, Committed { outbox_id, lines }).await;
+        // Its job would find that anyway when it is due, be it months later.
+        if let Err(error) = self.queue.hasten(&token).await {
+            tracing::debug!(%error, "the job of a settled notification stays until it is due");
+        }
         Ok(Ok(ruled))
     }
 

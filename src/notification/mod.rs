@@ -12,6 +12,7 @@
 pub(crate) mod admit;
 pub(crate) mod batch;
 mod event;
+mod gate;
 pub(crate) mod lifecycle;
 pub mod manual;
 pub(crate) mod process;
@@ -21,7 +22,9 @@ mod refusal;
 mod report;
 pub mod resend;
 pub mod resolver;
+pub mod retention;
 mod retry;
+mod route;
 mod settings;
 pub(crate) mod settle;
 mod standing;
@@ -30,6 +33,7 @@ pub mod store;
 #[cfg(test)]
 mod store_test;
 pub mod sweep;
+mod throttle;
 mod withhold;
 mod writer;
 
@@ -46,10 +50,11 @@ pub use process::{Ctx, process};
 pub use record::NotificationId;
 pub use status::{Reason, Status, UnknownStatus};
 
-use crate::queue::{Events, Lane, Queue, Router};
+use crate::queue::{Events, Queue, Router};
 use crate::render::Templates;
 use crate::secret::{Keyring, PhoneHasher, Sealed};
 use crate::whatsapp;
+use route::priority;
 
 /// Jobs that share a transaction at most.
 const BATCH_MAX: usize = 500;
@@ -120,6 +125,7 @@ impl Pipeline {
             whatsapp: parts.whatsapp,
             queue: Queue::new(parts.redis, &parts.namespace),
             events: events.clone(),
+            gate: gate::Gate::default(),
             writer: batch::Batches::start(writer, WRITERS, BATCH_MAX),
             lease: parts.lease,
             deadline: deadline_receiver,
@@ -133,7 +139,7 @@ impl Pipeline {
     /// Says in which lane a job waits: its tenant's, by the priority of its kind.
     pub fn router(&self) -> Router {
         let settings = self.ctx.settings.clone();
-        Arc::new(move |payload| route(&settings, payload))
+        Arc::new(move |payload| route::route(&settings, payload))
     }
 
     /// From this moment on answers are awaited no longer: what is unanswered is unknown.
@@ -141,33 +147,6 @@ impl Pipeline {
         self.deadline.send_replace(Some(at));
         self.stopping.send_replace(true);
     }
-}
-
-/// The two fields of a job that say where it waits; nothing else is read of it here.
-#[derive(serde::Deserialize)]
-struct Address<'a> {
-    #[serde(borrow)]
-    tenant: std::borrow::Cow<'a, str>,
-    #[serde(borrow)]
-    kind: std::borrow::Cow<'a, str>,
-}
-
-/// Registration and prescription first, then reminders; operators' bulk resends come last of all.
-fn priority(kind: &str) -> u8 {
-    u8::from(kind == kmsnotif_jobs::Kind::ConsultationReminder.as_str())
-}
-
-fn route(settings: &settings::Settings, payload: &[u8]) -> Lane {
-    if payload.len() > kmsnotif_jobs::BYTES_MAX {
-        return Lane::unrouted();
-    }
-    let Ok(address) = serde_json::from_slice::<Address<'_>>(payload) else { return Lane::unrouted() };
-    let priority = priority(&address.kind);
-    let Some(known) = settings.find(&address.tenant) else {
-        return Lane { group: address.tenant.into_owned(), priority, rate: None };
-    };
-    let rate = known.tenant.configuration.as_ref().map_or(0, |configuration| configuration.rate);
-    Lane { group: address.tenant.into_owned(), priority, rate: Some(rate) }
 }
 
 /// The hasher of phone numbers; its key is made by whoever needs it first, and stays.
@@ -186,6 +165,10 @@ pub async fn phone_hasher(pool: &PgPool, keyring: &Keyring) -> anyhow::Result<Ph
 
 /// Keeps the cached settings near the truth, and opens the lanes of senders that people unblocked.
 async fn refresh(ctx: Arc<Ctx>, mut stopping: watch::Receiver<bool>) {
+    // What was changed while no worker ran; whoever has no pace yet learns its rate with its first job.
+    if let Err(error) = ctx.queue.tell_rates(&ctx.settings.rates(None)).await {
+        tracing::warn!(%error, "the rates of senders could not be told; each learns its own with its next job");
+    }
     loop {
         tokio::select! {
             _ = stopping.wait_for(|stopping| *stopping) => return,
@@ -193,6 +176,9 @@ async fn refresh(ctx: Arc<Ctx>, mut stopping: watch::Receiver<bool>) {
         }
         match ctx.settings.refresh(&ctx.pool).await {
             Ok(unblocked) => {
+                if let Err(error) = ctx.queue.tell_rates(&ctx.settings.rates(Some(&unblocked))).await {
+                    tracing::warn!(%error, "new rates could not be told; each sender learns its own with its next job");
+                }
                 for code in unblocked {
                     if let Err(error) = ctx.queue.unblock(&code).await {
                         tracing::warn!(tenant = code, %error, "the sender's lanes could not be opened");

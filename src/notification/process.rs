@@ -7,10 +7,12 @@ use chrono::{TimeDelta, Utc};
 use kmsnotif_jobs::{Job, Rejection};
 use sqlx::PgPool;
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span, field, trace_span};
 
 use super::admit::{self, Admission, Admitted};
 use super::batch::Batches;
 use super::event;
+use super::gate::Gate;
 use super::lifecycle::Answer;
 use super::record::Text;
 use super::settings::{Known, Settings};
@@ -21,6 +23,7 @@ use super::writer::Writer;
 use crate::queue::{Delivery, Events, Outcome, Queue};
 use crate::render::{Category, Input, Message, Templates};
 use crate::secret::PhoneHasher;
+use crate::telemetry::trace;
 use crate::tenant::phone;
 use crate::whatsapp::{self, Class, Opaque, Outgoing, SendError, Sender};
 
@@ -38,6 +41,7 @@ pub struct Ctx {
     pub(crate) queue: Queue,
     pub(crate) events: Arc<Events>,
     pub(crate) writer: Batches<Writer>,
+    pub(super) gate: Gate,
     /// How long a worker that gives no sign of life keeps its jobs.
     pub(crate) lease: Duration,
     /// When shutdown stops waiting for answers: what is unanswered by then is unknown.
@@ -60,17 +64,27 @@ pub async fn process(delivery: Delivery, ctx: Arc<Ctx>) -> Outcome {
         // Nothing is begun that could not be answered any more: another worker takes it.
         return Outcome::Delay { until: Utc::now() };
     }
-    let admitted = match admit(&delivery, &job, &ctx).await {
+    let span = tracing::debug_span!(target: trace::TARGET, parent: None, "notification", tenant = job.tenant,
+        kind = %job.kind(), notification = field::Empty, attempt = field::Empty, outcome = field::Empty);
+    trace::follow(&span, job.traceparent.as_deref());
+    deliver(&delivery, &job, &ctx).instrument(span).await
+}
+
+/// The way itself, in its span: admit, render, send, settle.
+async fn deliver(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx) -> Outcome {
+    let admitted = match admit(delivery, job, ctx).instrument(trace_span!(target: trace::TARGET, "admit")).await {
         Ok(Admission::Send(admitted)) => admitted,
-        Ok(Admission::Settled(Outcome::Reject { error })) => return reject_job(&ctx, &job, error).await,
+        Ok(Admission::Settled(Outcome::Reject { error })) => return reject_job(ctx, job, error).await,
         Ok(Admission::Settled(outcome)) | Err(outcome) => return outcome,
         Ok(Admission::Stale) => return Outcome::Delay { until: Utc::now() + DATABASE_AWAY },
     };
-    let span = tracing::debug_span!("notification", tenant = %admitted.known.tenant.code, kind = %job.kind(),
-        notification = %admitted.notification_id, attempt = admitted.attempt);
-    let (answer, text) = match render(&ctx, &admitted) {
+    let span = Span::current();
+    span.record("notification", field::display(admitted.notification_id)).record("attempt", admitted.attempt);
+    let rendered = trace_span!(target: trace::TARGET, "render").in_scope(|| render(ctx, &admitted));
+    let (answer, text) = match rendered {
         Ok(message) => {
-            let answer = tracing::Instrument::instrument(send(&ctx, &admitted, &message), span).await;
+            let span = trace_span!(target: trace::TARGET, "send", otel.kind = "client");
+            let answer = send(ctx, &admitted, &message).instrument(span).await;
             (answer, Some(Text { template: message.template, message: message.text }))
         }
         Err(error) => {
@@ -78,7 +92,8 @@ pub async fn process(delivery: Delivery, ctx: Arc<Ctx>) -> Outcome {
             (Answer::Unrendered, None)
         }
     };
-    settle(&ctx, &admitted, answer, text).await
+    span.record("outcome", outcome(&answer));
+    settle(ctx, &admitted, answer, text).instrument(trace_span!(target: trace::TARGET, "settle")).await
 }
 
 /// An appointment sends nothing itself: its latest version is kept for the reminders.
@@ -224,6 +239,13 @@ async fn send(ctx: &Ctx, admitted: &Admitted, message: &Message) -> Answer {
         parameters: &parameters,
         opaque: &opaque.to_string(),
     };
+    let turn = ctx.gate.next(admitted.known.tenant.id, configuration.rate, Instant::now());
+    if turn > Instant::now() {
+        tokio::select! {
+            () = tokio::time::sleep_until(turn) => {}
+            () = out_of_time(ctx.deadline.clone()) => {}
+        }
+    }
     if is_out_of_time(ctx) {
         return Answer::Failed(SendError::new(
             Class::Unavailable,
@@ -288,10 +310,16 @@ async fn settle(ctx: &Ctx, admitted: &Admitted, answer: Answer, text: Option<Tex
 }
 
 fn count(answer: &Answer) {
-    let outcome = match answer {
-        Answer::Accepted { .. } => whatsapp::OUTCOME_ACCEPTED,
-        Answer::Failed(error) => error.class().as_str(),
-        Answer::Unrendered => return,
-    };
-    metrics::counter!(crate::telemetry::metric::ATTEMPTS, "outcome" => outcome).increment(1);
+    if let Some(outcome) = outcome(answer) {
+        metrics::counter!(crate::telemetry::metric::ATTEMPTS, "outcome" => outcome).increment(1);
+    }
+}
+
+/// What the attempt is recorded as; none where nothing could be sent.
+fn outcome(answer: &Answer) -> Option<&'static str> {
+    match answer {
+        Answer::Accepted { .. } => Some(whatsapp::OUTCOME_ACCEPTED),
+        Answer::Failed(error) => Some(error.class().as_str()),
+        Answer::Unrendered => None,
+    }
 }

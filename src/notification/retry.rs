@@ -12,6 +12,13 @@ pub fn wait(nth: u32, retry_after: Option<Duration>) -> Duration {
     jittered(nth, retry_after, rand::random_range(0.0..1.0))
 }
 
+/// The wait of one recipient after Meta's limit per pair: 4^(n−1) seconds (Meta's advice for 131056), not below what
+/// Meta asked for.
+pub fn pair_wait(nth: u32, retry_after: Option<Duration>) -> Duration {
+    let advised = Duration::from_secs(4_u64.saturating_pow(nth.saturating_sub(1))).min(CEILING);
+    retry_after.map_or(advised, |asked| asked.max(advised))
+}
+
 /// As [`wait`], with the random part given (0 to 1).
 fn jittered(nth: u32, retry_after: Option<Duration>, random: f64) -> Duration {
     let random = ceiling(nth).mul_f64(random);
@@ -31,6 +38,14 @@ mod tests {
         let ceilings: Vec<u64> = (1..=8).map(|nth| ceiling(nth).as_secs()).collect();
         assert_eq!(ceilings, [2, 8, 32, 128, 512, 1800, 1800, 1800]);
         assert_eq!(ceiling(u32::MAX), CEILING);
+    }
+
+    #[test]
+    fn a_pair_waits_as_meta_advises() {
+        let waits: Vec<u64> = (1..=8).map(|nth| pair_wait(nth, None).as_secs()).collect();
+        assert_eq!(waits, [1, 4, 16, 64, 256, 1024, 1800, 1800]);
+        assert_eq!(pair_wait(2, Some(Duration::from_mins(1))), Duration::from_mins(1));
+        assert_eq!(pair_wait(u32::MAX, None), CEILING);
     }
 
     #[test]

@@ -48,6 +48,11 @@ impl Known {
     pub(crate) fn is_blocked(&self) -> bool {
         self.tenant.configuration.as_ref().is_some_and(|configuration| configuration.blocked.is_some())
     }
+
+    /// Jobs a second; nothing paces what cannot be sent.
+    pub(crate) fn rate(&self) -> u32 {
+        self.tenant.configuration.as_ref().map_or(0, |configuration| configuration.rate)
+    }
 }
 
 /// The cache of one process.
@@ -91,6 +96,15 @@ impl Settings {
         let Some(tenant) = tenant::store::find_by_code(pool, code).await? else { return Ok(None) };
         self.remember(&mut *pool.acquire().await?, vec![tenant]).await?;
         Ok(self.find(code))
+    }
+
+    /// The rates of these tenants, or of all.
+    pub(crate) fn rates(&self, codes: Option<&[String]>) -> Vec<(String, u32)> {
+        if let Some(codes) = codes {
+            return codes.iter().filter_map(|code| Some((code.clone(), self.find(code)?.rate()))).collect();
+        }
+        let by_code = self.by_code.read().unwrap_or_else(PoisonError::into_inner);
+        by_code.iter().map(|(code, known)| (code.clone(), known.rate())).collect()
     }
 
     pub(crate) fn prices(&self) -> Arc<PriceBook> {

@@ -1,21 +1,17 @@
 //! What an answer says beyond its own message: that Meta throttles or blocks the sender, or holds its template back;
 //! or that it does so no longer.
 
-use chrono::{DateTime, TimeDelta, Utc};
-
 use super::admit::Admitted;
 use super::lifecycle::Answer;
 use super::process::Ctx;
 use super::store;
+use super::throttle;
 use super::withhold;
 use crate::render::Template;
 use crate::sender::{self, Source, TemplateKey, TemplateState};
 use crate::telemetry::metric;
 use crate::tenant;
-use crate::whatsapp::{Block, Class, Scope, SendError, TemplateFault, template_fault};
-
-/// How long a throttled sender rests when Meta names no time.
-const SENDER_REST: TimeDelta = TimeDelta::seconds(1);
+use crate::whatsapp::{Block, Class, SendError, TemplateFault, template_fault};
 
 /// Acts on what an answer says of sender and template, before it is settled: the next job is held back in time.
 pub(super) async fn learn(ctx: &Ctx, admitted: &Admitted, answer: &Answer) {
@@ -31,20 +27,14 @@ pub(super) async fn learn(ctx: &Ctx, admitted: &Admitted, answer: &Answer) {
         Answer::Unrendered if admitted.known.is_blocked() => open_lanes(ctx, code).await,
         Answer::Unrendered => {}
         Answer::Failed(error) => match error.class() {
-            Class::Throttled(Scope::Number | Scope::App) => {
-                let asked = error.retry_after().and_then(|wait| TimeDelta::from_std(wait).ok());
-                rest(ctx, code, Utc::now() + asked.unwrap_or(SENDER_REST)).await;
+            Class::Throttled(scope) => {
+                let (tenant, to) = (&admitted.known.tenant, &admitted.job.to);
+                throttle::slow_down(ctx, tenant, to, admitted.attempt, scope, error).await;
             }
             Class::SenderBlocked => block(ctx, admitted, error).await,
             Class::Template => hold_template(ctx, admitted, error).await,
             _ => {}
         },
-    }
-}
-
-async fn rest(ctx: &Ctx, code: &str, until: DateTime<Utc>) {
-    if let Err(error) = ctx.queue.block(code, until).await {
-        tracing::warn!(tenant = code, %error, "the sender could not be slowed down");
     }
 }
 
@@ -62,7 +52,7 @@ async fn block(ctx: &Ctx, admitted: &Admitted, error: &SendError) {
                 error = error.message(),
                 "WhatsApp refuses this sender; its jobs wait: check token, account and payment, then `kmsnotif tenant whatsapp set`"
             );
-            metrics::counter!(metric::SENDERS_BLOCKED, "reason" => reason).increment(1);
+            metrics::counter!(metric::SENDERS_BLOCKED).increment(1);
             // The refused message counts as the first probe.
             withhold::claim(ctx, &tenant.code, withhold::SENDER_PROBE).await;
         }

@@ -48,7 +48,13 @@ pub(super) fn restored(stranded: Stranded) -> Restored {
     let priority = if resend::is_bulk(&stranded.token) { Lane::PRIORITY_LAST } else { priority(&stranded.kind) };
     Restored {
         token: stranded.token,
-        lane: Lane { priority, rate: stranded.rate.map(i32::unsigned_abs), group: stranded.tenant },
+        lane: Lane {
+            priority,
+            rate: stranded.rate.map(i32::unsigned_abs),
+            group: stranded.tenant,
+            kind: stranded.kind,
+            pair: None,
+        },
         payload: stranded.payload.to_string().into_bytes(),
     }
 }

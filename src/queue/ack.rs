@@ -17,6 +17,8 @@ use crate::telemetry::metric;
 const BATCH_MAX: usize = 500;
 /// Bytes of payloads that one call carries at most.
 const SETTLE_BYTES: usize = 4 * 1024 * 1024;
+/// How long a job waits that only a newer program can read.
+const NEWER_DELAY: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
 /// First wait of a job that crashed; grows fourfold with each delivery.
 const CRASH_DELAY_MS: i64 = 1_000;
 /// Bytes of an error kept in the rejected stream.
@@ -116,6 +118,7 @@ impl Row {
                 second: pack(&hand.lane, hand.deliveries - 1, hand.payload.as_deref().unwrap_or_default()),
                 third: hand.lane.priority.to_string(),
             },
+            Verdict::Newer => Self { second: Vec::new(), ..Self::delay(hand, 0, now + NEWER_DELAY) },
             Verdict::Crashed(error) if hand.deliveries >= DELIVERIES_MAX => {
                 Self::reject(hand, &format!("the job crashed its worker {} times: {error}", hand.deliveries), now)
             }

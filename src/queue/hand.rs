@@ -77,6 +77,8 @@ pub(crate) enum Verdict {
     Crashed(String),
     /// It was never started: it goes back to the front of its lane.
     Back,
+    /// A newer program wrote its record: it waits for a worker that can read it, as it is.
+    Newer,
 }
 
 impl Verdict {
@@ -88,6 +90,7 @@ impl Verdict {
             Verdict::Outcome(Outcome::Reject { .. }) => "rejected",
             Verdict::Crashed(_) => "crashed",
             Verdict::Back => "handed_back",
+            Verdict::Newer => "left_to_newer",
         }
     }
 }

@@ -93,13 +93,14 @@ async fn route(pool: &Pool, entries: Vec<Entry>) {
     let mut groups = group_by_lane(pool, entries);
     // Small groups first, so that what they leave of their fair share goes to the large ones.
     groups.sort_by_key(|group| group.jobs.len());
-    let grants = grant(pool, &groups, permits.len()).await;
-    let mut permits = permits.into_iter();
+    let (grants, dues) = grant(pool, &groups, permits.len()).await;
+    let (mut permits, mut dues) = (permits.into_iter(), dues.into_iter());
     let mut moved = Vec::new();
     for (group, granted) in groups.into_iter().zip(grants) {
         for (index, (lane, entry)) in group.jobs.into_iter().enumerate() {
-            match if index < granted { permits.next() } else { None } {
-                Some(permit) => pool.start(fresh(entry, lane, permit)),
+            let due_ms = if index < granted { dues.next() } else { None };
+            match due_ms.and_then(|due_ms| Some((due_ms, permits.next()?))) {
+                Some((due_ms, permit)) => pool.start_or_delay(fresh(entry, lane, permit), due_ms),
                 None => moved.push((lane, entry)),
             }
         }
@@ -151,22 +152,20 @@ fn group_by_lane(pool: &Pool, entries: Vec<Entry>) -> Vec<Group> {
     groups
 }
 
-/// How many jobs of each group may start now.
-async fn grant(pool: &Pool, groups: &[Group], capacity: usize) -> Vec<usize> {
-    let paces: Vec<String> = groups.iter().map(|group| pool.keys.pace(&group.name)).collect();
-    let mut keys = vec![pool.keys.ready.as_str()];
-    keys.extend(paces.iter().map(String::as_str));
-    let mut args = vec![capacity.to_string()];
+/// How many jobs of each group may start now; and of each of these, when its pair lets it run (0: now).
+async fn grant(pool: &Pool, groups: &[Group], capacity: usize) -> (Vec<usize>, Vec<i64>) {
+    let mut args = vec![pool.keys.prefix.clone(), capacity.to_string(), groups.len().to_string()];
     for group in groups {
         args.extend([
             group.name.clone(),
             group.rate.map_or_else(String::new, |rate| rate.to_string()),
             group.jobs.len().to_string(),
         ]);
+        args.extend(group.jobs.iter().map(|(lane, _)| lane.pair_text()));
     }
     let args: Vec<&[u8]> = args.iter().map(String::as_bytes).collect();
-    let answer = pool.script("grant", &script::GRANT, &keys, &args).await;
-    redis::from_redis_value(answer).unwrap_or_else(|_| vec![0; groups.len()])
+    let answer = pool.script("grant", &script::GRANT, &[&pool.keys.ready], &args).await;
+    redis::from_redis_value(answer).unwrap_or_else(|_| (vec![0; groups.len()], Vec::new()))
 }
 
 /// Moves entries to their lanes, in calls of bounded size.

@@ -41,6 +41,11 @@ impl Keys {
         }
     }
 
+    /// Hash, what operators paused (`group|kind`, `*` for any) to when.
+    pub(crate) fn paused(&self) -> String {
+        format!("{}paused", self.prefix)
+    }
+
     /// The key that holds the pace of one group.
     pub(crate) fn pace(&self, group: &str) -> String {
         format!("{}pace:{group}", self.prefix)

@@ -7,11 +7,11 @@ use redis::{RedisResult, Value};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::entry::{Entry, Source, text};
-use super::hand::Hand;
+use super::hand::{Hand, Verdict};
 use super::key::GROUP;
 use super::link::Backoff;
 use super::pool::Pool;
-use super::record::unpack;
+use super::record::{Unpacked, unpack};
 use super::script;
 
 /// Jobs served at once at most.
@@ -27,6 +27,8 @@ struct Served {
     next: Option<Duration>,
     /// Id in `run`, and token.
     jobs: Vec<(String, String)>,
+    /// Groups whose rate nobody has told Redis.
+    unknown: Vec<String>,
 }
 
 /// Serves until the pool stops.
@@ -46,7 +48,7 @@ pub(crate) async fn run(pool: Arc<Pool>) {
         let mut permits = pool.permits(SERVE_MAX - 1);
         permits.push(first);
         let served = match serve(&pool, permits.len()).await {
-            Ok(served) => start(&pool, &served.jobs, permits).await.map(|()| served),
+            Ok(served) => start(&pool, &served, permits).await.map(|()| served),
             Err(error) => Err(error),
         };
         match served {
@@ -87,35 +89,85 @@ async fn serve(pool: &Pool, capacity: usize) -> RedisResult<Served> {
     let mut answer = answer.into_iter();
     let mut number = || answer.next().and_then(text).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
     let (next_us, now_us) = (number(), number());
-    let Some(Value::Array(flat)) = answer.next() else { return Ok(Served { next: None, jobs: Vec::new() }) };
-    let mut flat = flat.into_iter();
+    let mut texts = || match answer.next() {
+        Some(Value::Array(values)) => values.into_iter().filter_map(text).collect(),
+        _ => Vec::new(),
+    };
+    let (mut flat, unknown) = (texts().into_iter(), texts());
     let mut jobs = Vec::with_capacity(flat.len() / 2);
-    while let (Some(id), Some(token)) = (flat.next().and_then(text), flat.next().and_then(text)) {
+    while let (Some(id), Some(token)) = (flat.next(), flat.next()) {
         jobs.push((id, token));
     }
     let next = (next_us > 0.0).then(|| Duration::from_micros((next_us - now_us).max(0.0) as u64));
-    Ok(Served { next, jobs })
+    Ok(Served { next, jobs, unknown })
 }
 
 /// Reads the records of what was served and starts them; an answer that is lost leaves them to `recover`.
-async fn start(pool: &Pool, served: &[(String, String)], permits: Vec<OwnedSemaphorePermit>) -> RedisResult<()> {
-    if served.is_empty() {
+async fn start(pool: &Pool, served: &Served, permits: Vec<OwnedSemaphorePermit>) -> RedisResult<()> {
+    if served.jobs.is_empty() {
         return Ok(());
     }
     let records: Vec<Option<Vec<u8>>> = pool
         .commands
         .try_call(async |mut connection| {
-            let tokens: Vec<&str> = served.iter().map(|(_, token)| token.as_str()).collect();
+            let tokens: Vec<&str> = served.jobs.iter().map(|(_, token)| token.as_str()).collect();
             redis::cmd("HMGET").arg(&pool.keys.held).arg(tokens).query_async(&mut connection).await
         })
         .await?;
-    for (((id, token), record), permit) in served.iter().zip(records).zip(permits) {
+    let mut hands = Vec::with_capacity(records.len());
+    for (((id, token), record), permit) in served.jobs.iter().zip(records).zip(permits) {
         match record {
-            Some(record) => pool.start(hand(pool, id.clone(), token.clone(), &record, 1, permit)),
+            Some(record) => hands.extend(hand(pool, id.clone(), token.clone(), &record, 1, permit)),
             None => remove(pool, id, token).await,
         }
     }
+    tell_rates(pool, &served.unknown, &hands).await?;
+    let dues = pace_pairs(pool, &hands).await?;
+    for (hand, due_ms) in hands.into_iter().zip(dues) {
+        pool.start_or_delay(hand, due_ms);
+    }
     Ok(())
+}
+
+/// Tells Redis the rates that it has forgotten: jobs may have waited for months.
+async fn tell_rates(pool: &Pool, unknown: &[String], hands: &[Hand]) -> RedisResult<()> {
+    let rates: Vec<(&str, u32)> = unknown
+        .iter()
+        .filter_map(|group| {
+            let lane = &hands.iter().find(|hand| hand.lane.group == *group)?.lane;
+            Some((group.as_str(), lane.rate?))
+        })
+        .collect();
+    if rates.is_empty() {
+        return Ok(());
+    }
+    pool.commands
+        .try_call(async |mut connection| {
+            let mut script = script::RATE.prepare_invoke();
+            script.arg(&pool.keys.prefix).arg("all");
+            for (group, rate) in &rates {
+                script.arg(group).arg(rate);
+            }
+            script.invoke_async(&mut connection).await
+        })
+        .await
+}
+
+/// For each job 0, or the millisecond at which its pair lets it run.
+async fn pace_pairs(pool: &Pool, hands: &[Hand]) -> RedisResult<Vec<i64>> {
+    if hands.iter().all(|hand| hand.lane.pair.is_none()) {
+        return Ok(vec![0; hands.len()]);
+    }
+    pool.commands
+        .try_call(async |mut connection| {
+            let mut script = script::PAIRS.prepare_invoke();
+            script.arg(&pool.keys.prefix);
+            for hand in hands {
+                script.arg(hand.lane.pair_text());
+            }
+            script.invoke_async(&mut connection).await
+        })
+        .await
 }
 
 /// Removes an entry of `run` whose job was settled meanwhile: nothing is left to run.
@@ -125,7 +177,7 @@ async fn remove(pool: &Pool, id: &str, token: &str) {
     pool.script("done", &script::DONE, &keys, &args).await;
 }
 
-/// A job from a lane, delivered `times` in this place.
+/// A job from a lane, delivered `times` in this place; none, and it waits, if only a newer program can read it.
 pub(crate) fn hand(
     pool: &Pool,
     id: String,
@@ -133,14 +185,24 @@ pub(crate) fn hand(
     record: &[u8],
     times: u32,
     permit: OwnedSemaphorePermit,
-) -> Hand {
+) -> Option<Hand> {
     let unpacked = unpack(record);
-    let (before, payload) = unpacked.as_ref().map_or((0, record), |unpacked| (unpacked.deliveries, unpacked.payload));
+    let (chosen, before, payload) = match unpacked {
+        Unpacked::Job { priority, deliveries, payload } => (Some(priority), deliveries, payload),
+        Unpacked::Broken => (None, 0, record),
+        Unpacked::Newer => (None, 0, &[] as &[u8]),
+    };
     let payload = (!payload.is_empty()).then(|| payload.to_vec());
     let mut lane = pool.lane_of(payload.as_deref());
     // Whoever put it into the queue may have chosen another priority than the router would.
-    lane.priority = unpacked.map_or(lane.priority, |unpacked| unpacked.priority);
-    Hand { source: Source::Run, id, token, lane, payload, deliveries: before + times, _permit: permit }
+    lane.priority = chosen.unwrap_or(lane.priority);
+    let hand = Hand { source: Source::Run, id, token, lane, payload, deliveries: before + times, _permit: permit };
+    if unpacked == Unpacked::Newer {
+        tracing::info!(token = hand.token, "the job was written by a newer version; it waits for a worker of that");
+        let _ = pool.verdicts.send((Arc::new(hand), Verdict::Newer));
+        return None;
+    }
+    Some(hand)
 }
 
 /// Starts what an answer that was lost had served to us.
@@ -168,7 +230,11 @@ pub(crate) async fn start_run_entries(pool: &Pool, entries: Vec<(Entry, u32)>, p
             })
             .await;
         match record {
-            Some(record) => pool.start_or_reject(hand(pool, entry.id, token, &record, times, permit)),
+            Some(record) => {
+                if let Some(hand) = hand(pool, entry.id, token, &record, times, permit) {
+                    pool.start_or_reject(hand);
+                }
+            }
             None => remove(pool, &entry.id, &token).await,
         }
     }

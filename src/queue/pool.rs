@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::DateTime;
 use redis::{Client, RedisError, RedisResult, Script, Value};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::entry::{Entry, Source};
-use super::hand::{Delivery, Hand, Verdict};
+use super::hand::{Delivery, Hand, Outcome, Verdict};
 use super::key::{GROUP, Keys};
 use super::link::Link;
 use super::record::Lane;
@@ -129,6 +130,17 @@ impl Pool {
             let _ = self.verdicts.send((Arc::new(hand), Verdict::Crashed(error)));
         } else {
             self.start(hand);
+        }
+    }
+
+    /// As [`start`](Self::start), unless the pair of the job makes it wait until `due_ms`: then it was never in hand.
+    pub(crate) fn start_or_delay(&self, hand: Hand, due_ms: i64) {
+        match DateTime::from_timestamp_millis(due_ms).filter(|_| due_ms > 0) {
+            None => self.start(hand),
+            Some(until) => {
+                metrics::counter!(crate::telemetry::metric::PAIRS_DELAYED).increment(1);
+                let _ = self.verdicts.send((Arc::new(hand), Verdict::Outcome(Outcome::Delay { until })));
+            }
         }
     }
 

@@ -181,6 +181,19 @@ impl Queue {
         Ok(restored)
     }
 
+    /// Makes a delayed job due now: whoever runs it finds that it was settled meanwhile.
+    pub async fn hasten(&self, token: &str) -> Result<(), QueueError> {
+        let now = Utc::now().timestamp_millis();
+        Ok(self
+            .link
+            .try_call(async |mut connection| {
+                let mut command = redis::cmd("ZADD");
+                command.arg(&self.keys.delayed).arg("XX").arg(now).arg(token);
+                command.query_async(&mut connection).await
+            })
+            .await?)
+    }
+
     /// Writes jobs into the intake, as a producer does; after an error some of them may be there.
     pub async fn enqueue(&self, payloads: &[impl AsRef<[u8]>]) -> Result<(), QueueError> {
         let mut pipeline = redis::pipe();
@@ -188,59 +201,6 @@ impl Queue {
             pipeline.cmd("XADD").arg(&self.keys.jobs).arg("*").arg("job").arg(payload.as_ref()).ignore();
         }
         Ok(self.link.try_call(async |mut connection| pipeline.query_async(&mut connection).await).await?)
-    }
-
-    /// Blocks a group until then: its jobs wait in their lanes. Unblocked by [`unblock`](Self::unblock) or by time.
-    pub async fn block(&self, group: &str, until: DateTime<Utc>) -> Result<(), QueueError> {
-        let pace = self.keys.pace(group);
-        Ok(self
-            .link
-            .try_call(async |mut connection| {
-                redis::cmd("HSET")
-                    .arg(&pace)
-                    .arg("blocked")
-                    .arg(until.timestamp_micros())
-                    .query_async(&mut connection)
-                    .await
-            })
-            .await?)
-    }
-
-    /// Claims the one try of a group that is held back: true at most once in `every`, whoever asks. Either way the
-    /// group's lanes rest until the next one is due, and then let one job through to claim it.
-    pub async fn claim_probe(&self, group: &str, every: Duration) -> Result<bool, QueueError> {
-        let pace = self.keys.pace(group);
-        let granted: i64 = self
-            .link
-            .try_call(async |mut connection| {
-                script::PROBE.key(&pace).arg(every.as_micros() as u64).invoke_async(&mut connection).await
-            })
-            .await?;
-        Ok(granted == 1)
-    }
-
-    /// Lets a group go on at once.
-    pub async fn unblock(&self, group: &str) -> Result<(), QueueError> {
-        let pace = self.keys.pace(group);
-        Ok(self
-            .link
-            .try_call(async |mut connection| {
-                redis::pipe()
-                    .atomic()
-                    .cmd("HDEL")
-                    .arg(&pace)
-                    .arg(&["blocked", "probe", "probed"])
-                    .ignore()
-                    .cmd("ZADD")
-                    .arg(&self.keys.ready)
-                    .arg("XX")
-                    .arg(0)
-                    .arg(group)
-                    .ignore()
-                    .query_async(&mut connection)
-                    .await
-            })
-            .await?)
     }
 
     /// A page of rejected jobs after `after` (an entry id), oldest first.

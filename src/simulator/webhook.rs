@@ -1,106 +1,28 @@
 //! Webhooks on their way to the receiver: a queue by due time, signed batches, retries with back-off.
 //!
 //! Life of an event: pushed with its due time → taken into a batch when due (at most 500, grouped by sender) → POSTed with
-//! its signature → gone when the receiver answers 200, otherwise the same bytes are due again later, with growing waits.
-//! The queue is bounded by refusing messages before they are accepted (`has_room`), never by dropping events.
+//! its signature → gone when the receiver answers 200 (`post`), otherwise the same bytes are due again later, with growing waits.
+//! The queue (`queue`) is bounded by refusing messages before they are accepted (`has_room`), never by dropping events.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use serde_json::Value;
-use sha2::Sha256;
 use tokio::sync::{Notify, Semaphore};
 use url::Url;
 
-use super::phone::Message;
-use super::status::Step;
-use super::webhook_body::body;
+mod post;
+mod queue;
 
-/// Events in one POST; Meta batches too, up to 3 MB.
-const BATCH_MAX: usize = 500;
+use post::Poster;
+pub use post::signature;
+pub use queue::Event;
+use queue::{Batch, Queue, Taken};
+
 /// POSTs at the same time.
 const CONCURRENCY: usize = 8;
 /// Pause after each batch, in which the next one gathers.
 const GATHERING: Duration = Duration::from_millis(5);
-/// How long the receiver may take.
-const POST_TIMEOUT: Duration = Duration::from_secs(10);
-/// First wait before a retry; doubles up to `RETRY_WAIT_MAX`.
-const RETRY_WAIT: Duration = Duration::from_millis(200);
-const RETRY_WAIT_MAX: Duration = Duration::from_secs(30);
-/// Meta retries for 7 days; so do we.
-const RETRY_AGE_MAX: Duration = Duration::from_hours(7 * 24);
-
-/// One thing to tell the receiver.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// A status of a message.
-    Status(Arc<Message>, Step),
-    /// Any other change: account, field, value.
-    Change(String, &'static str, Value),
-}
-
-/// A body on its way, with what is needed to try again.
-#[derive(Debug)]
-struct Batch {
-    body: Vec<u8>,
-    events: usize,
-    tries: u32,
-    made_at: Instant,
-}
-
-#[derive(Debug)]
-enum Load {
-    Event(Event),
-    Batch(Batch),
-}
-
-#[derive(Debug)]
-struct Item {
-    due: Instant,
-    number: u64,
-    /// Due even while webhooks are paused, because `deliver_now` asked for it.
-    forced: bool,
-    load: Load,
-}
-
-impl PartialEq for Item {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-
-impl Eq for Item {}
-
-impl PartialOrd for Item {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Item {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.due, self.number).cmp(&(other.due, other.number))
-    }
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    items: BinaryHeap<Reverse<Item>>,
-    pushed: u64,
-    paused: bool,
-    in_flight: usize,
-}
-
-enum Taken {
-    Events(Vec<Event>),
-    Batch(Batch),
-    /// Nothing is due before then, or before something is pushed.
-    Nothing(Option<Instant>),
-}
 
 /// The way to the receiver.
 pub struct Webhooks {
@@ -111,8 +33,7 @@ pub struct Webhooks {
     changed: Notify,
     settled: Notify,
     url: RwLock<Option<Url>>,
-    secret: Vec<u8>,
-    client: reqwest::Client,
+    poster: Poster,
 }
 
 impl Webhooks {
@@ -125,8 +46,7 @@ impl Webhooks {
             changed: Notify::new(),
             settled: Notify::new(),
             url: RwLock::new(url),
-            secret: secret.as_bytes().to_vec(),
-            client: client()?,
+            poster: Poster::new(secret)?,
         })
     }
 
@@ -147,7 +67,7 @@ impl Webhooks {
 
     /// Holds everything back, or lets it go again.
     pub fn set_paused(&self, paused: bool) {
-        self.lock().paused = paused;
+        self.lock().set_paused(paused);
         self.changed.notify_one();
     }
 
@@ -157,7 +77,7 @@ impl Webhooks {
         let mut queue = self.lock();
         for (wait, event) in events {
             self.waiting.fetch_add(1, Ordering::Relaxed);
-            queue.push(now + wait, Load::Event(event));
+            queue.push_event(now + wait, event);
         }
         drop(queue);
         self.changed.notify_one();
@@ -165,41 +85,25 @@ impl Webhooks {
 
     /// Delivers one event before this returns; if that fails it is queued like any other.
     pub async fn push_first(&self, event: Event) {
-        if self.lock().paused {
+        if self.lock().is_paused() {
             self.push([(Duration::ZERO, event)]);
             return;
         }
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        self.lock().in_flight += 1;
+        self.lock().count_in_flight();
         self.post(Batch::new(&[event])).await;
     }
 
     /// Tries every waiting event at once, paused or not; returns how many are still waiting after that.
     pub async fn deliver_now(&self) -> usize {
-        let now = Instant::now();
-        {
-            let mut queue = self.lock();
-            let mut items = std::mem::take(&mut queue.items).into_sorted_vec();
-            // `into_sorted_vec` of reversed items is latest first; renumber so that the order of due times is kept.
-            items.reverse();
-            for Reverse(item) in items {
-                queue.push(now, item.load);
-            }
-            queue.items = std::mem::take(&mut queue.items)
-                .into_iter()
-                .map(|Reverse(item)| Reverse(Item { forced: true, ..item }))
-                .collect();
-        }
+        self.lock().force_all();
         self.changed.notify_one();
         loop {
             let settled = self.settled.notified();
             tokio::pin!(settled);
             settled.as_mut().enable();
-            {
-                let queue = self.lock();
-                if queue.in_flight == 0 && !queue.items.iter().any(|Reverse(item)| item.forced) {
-                    return self.waiting();
-                }
+            if self.lock().is_settled() {
+                return self.waiting();
             }
             settled.await;
         }
@@ -208,8 +112,7 @@ impl Webhooks {
     /// Forgets what waits.
     pub fn clear(&self) {
         let mut queue = self.lock();
-        let gone: usize = queue.items.drain().map(|Reverse(item)| item.load.events()).sum();
-        self.waiting.fetch_sub(gone, Ordering::Relaxed);
+        self.waiting.fetch_sub(queue.clear(), Ordering::Relaxed);
         drop(queue);
         self.settled.notify_waiters();
     }
@@ -219,7 +122,8 @@ impl Webhooks {
         let permits = Arc::new(Semaphore::new(CONCURRENCY));
         loop {
             let Ok(permit) = permits.clone().acquire_owned().await else { return };
-            let batch = match self.take() {
+            let taken = self.lock().take();
+            let batch = match taken {
                 Taken::Events(events) => Batch::new(&events),
                 Taken::Batch(batch) => batch,
                 Taken::Nothing(due) => {
@@ -247,68 +151,18 @@ impl Webhooks {
         }
     }
 
-    fn take(&self) -> Taken {
-        let now = Instant::now();
-        let mut queue = self.lock();
-        let mut events = Vec::new();
-        while events.len() < BATCH_MAX && queue.is_due(now) {
-            let next_is_batch = matches!(queue.items.peek(), Some(Reverse(Item { load: Load::Batch(_), .. })));
-            if next_is_batch && !events.is_empty() {
-                break;
-            }
-            match queue.items.pop().map(|Reverse(item)| item.load) {
-                Some(Load::Event(event)) => events.push(event),
-                Some(Load::Batch(batch)) => {
-                    queue.in_flight += 1;
-                    return Taken::Batch(batch);
-                }
-                None => break,
-            }
-        }
-        if events.is_empty() {
-            let paused = queue.paused;
-            return Taken::Nothing(queue.items.peek().filter(|_| !paused).map(|Reverse(item)| item.due));
-        }
-        queue.in_flight += 1;
-        Taken::Events(events)
-    }
-
     /// Posts a batch that was counted in flight, and queues it again unless the receiver answered 200.
-    async fn post(&self, mut batch: Batch) {
-        let delivered = self.try_post(&batch.body).await;
+    async fn post(&self, batch: Batch) {
+        let url = self.url.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let delivered = match url {
+            Some(url) => self.poster.post(url, &batch.body).await,
+            None => true,
+        };
         let mut queue = self.lock();
-        queue.in_flight -= 1;
-        if delivered || batch.made_at.elapsed() > RETRY_AGE_MAX {
-            self.waiting.fetch_sub(batch.events, Ordering::Relaxed);
-        } else {
-            let wait = RETRY_WAIT.saturating_mul(1 << batch.tries.min(16)).min(RETRY_WAIT_MAX);
-            batch.tries += 1;
-            queue.push(Instant::now() + wait, Load::Batch(batch));
-        }
+        self.waiting.fetch_sub(queue.land(batch, delivered), Ordering::Relaxed);
         drop(queue);
         self.changed.notify_one();
         self.settled.notify_waiters();
-    }
-
-    async fn try_post(&self, body: &[u8]) -> bool {
-        let Some(url) = self.url.read().unwrap_or_else(PoisonError::into_inner).clone() else { return true };
-        let request = self
-            .client
-            .post(url)
-            .header("content-type", "application/json")
-            .header("x-hub-signature-256", signature(&self.secret, body))
-            .body(body.to_vec());
-        match request.send().await {
-            Ok(response) if response.status() == 200 => true,
-            Ok(response) => {
-                tracing::debug!(status = response.status().as_u16(), "the receiver did not take a webhook");
-                false
-            }
-            Err(error) => {
-                tracing::debug!(%error, "the receiver did not answer a webhook");
-                false
-            }
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -316,64 +170,11 @@ impl Webhooks {
     }
 }
 
-impl Queue {
-    fn push(&mut self, due: Instant, load: Load) {
-        self.pushed += 1;
-        self.items.push(Reverse(Item { due, number: self.pushed, forced: false, load }));
-    }
-
-    fn is_due(&self, now: Instant) -> bool {
-        self.items.peek().is_some_and(|Reverse(item)| item.due <= now && (item.forced || !self.paused))
-    }
-}
-
-impl Load {
-    fn events(&self) -> usize {
-        match self {
-            Load::Event(_) => 1,
-            Load::Batch(batch) => batch.events,
-        }
-    }
-}
-
-impl Batch {
-    fn new(events: &[Event]) -> Self {
-        for event in events {
-            if let Event::Status(message, step) = event {
-                message.note(step.status);
-            }
-        }
-        Self { body: body(events), events: events.len(), tries: 0, made_at: Instant::now() }
-    }
-}
-
-/// The header `X-Hub-Signature-256` over the raw bytes.
-pub fn signature(secret: &[u8], body: &[u8]) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
-    mac.update(body);
-    format!("sha256={}", hex::encode(mac.finalize().into_bytes()))
-}
-
-/// A client that needs neither a proxy nor, for plain HTTP, any certificate on the machine.
-fn client() -> Result<reqwest::Client, reqwest::Error> {
-    // reqwest is built without a crypto provider; a provider installed earlier by the process is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = || reqwest::Client::builder().timeout(POST_TIMEOUT).no_proxy().http1_only();
-    // A machine without CA certificates can still deliver to http:// receivers.
-    builder().build().or_else(|_| builder().tls_certs_only([]).build())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::Value;
 
-    #[test]
-    fn the_signature_is_metas() {
-        assert_eq!(
-            signature(b"secret", b"test"),
-            "sha256=0329a06b62cd16b33eb6792be8c60b158d89a2ee3a876fce9a881ebb488c0914"
-        );
-    }
+    use super::*;
 
     #[tokio::test]
     async fn paused_events_wait_and_are_forced_out_in_order() {
@@ -381,14 +182,14 @@ mod tests {
         webhooks.set_paused(true);
         let event = |at: u64| (Duration::from_secs(at), Event::Change(at.to_string(), "test", Value::Null));
         webhooks.push([event(3), event(0), event(2)]);
-        assert!(matches!(webhooks.take(), Taken::Nothing(None)));
+        assert!(matches!(webhooks.lock().take(), Taken::Nothing(None)));
         let webhooks = Arc::new(webhooks);
         let forced = tokio::spawn({
             let webhooks = webhooks.clone();
             async move { webhooks.deliver_now().await }
         });
         tokio::task::yield_now().await;
-        let Taken::Events(events) = webhooks.take() else { panic!("nothing was forced") };
+        let Taken::Events(events) = webhooks.lock().take() else { panic!("nothing was forced") };
         let order: Vec<String> = events
             .iter()
             .map(|event| if let Event::Change(at, ..) = event { at.clone() } else { String::new() })

@@ -25,6 +25,8 @@ pub const QUEUE_OLDEST_WAIT: &str = "kmsnotif_queue_oldest_wait_seconds";
 pub const JOBS_IN_FLIGHT: &str = "kmsnotif_jobs_in_flight";
 /// Counter, label `outcome`: jobs that left a worker's hands.
 pub const JOBS: &str = "kmsnotif_jobs_total";
+/// Gauge: whether Redis told the web the depths at the last scrape; if it is 0, they are of an earlier one.
+pub const QUEUE_UP: &str = "kmsnotif_queue_up";
 /// Counter, label `outcome`: attempts, by the class of their outcome.
 pub const ATTEMPTS: &str = "kmsnotif_attempts_total";
 /// Histogram: from the first byte of the request to WhatsApp until its answer, in seconds.
@@ -39,12 +41,16 @@ pub const TAKEOVERS: &str = "kmsnotif_takeovers_total";
 pub const LEASES_LOST: &str = "kmsnotif_leases_lost_total";
 /// Gauge: workers that gave a sign of life lately, as this process sees it.
 pub const WORKERS: &str = "kmsnotif_workers";
-/// Counter, label `reason` (`token`, `account` or `payment`): times that WhatsApp began to block a sender as a whole.
+/// Counter: times that WhatsApp began to block a sender as a whole.
 pub const SENDERS_BLOCKED: &str = "kmsnotif_senders_blocked_total";
 /// Gauge: senders that WhatsApp blocks, as each scheduler sees it.
 pub const SENDERS_BLOCKED_NOW: &str = "kmsnotif_senders_blocked";
 /// Counter, label `kind`: what WhatsApp told of senders, accounts and templates.
 pub const SENDER_EVENTS: &str = "kmsnotif_sender_events_total";
+/// Counter: times a sender's rate was lowered because WhatsApp refused for too much.
+pub const RATES_LOWERED: &str = "kmsnotif_rates_lowered_total";
+/// Counter: jobs that waited because their patient had many messages within a short time.
+pub const PAIRS_DELAYED: &str = "kmsnotif_pairs_delayed_total";
 /// Counter, labels `source` and `outcome`: webhook bodies received.
 pub const WEBHOOK_BODIES: &str = "kmsnotif_webhook_bodies_total";
 /// Histogram: size of webhook bodies, in bytes.
@@ -113,6 +119,7 @@ pub fn install_metrics() -> Result<Metrics, BuildError> {
     }
     let handle = builder()?.install_recorder()?;
     describe();
+    begin_at_zero();
     let metrics = INSTALLED.get_or_init(|| Metrics(handle)).clone();
     let upkeep = metrics.clone();
     tokio::spawn(async move {
@@ -134,6 +141,7 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
 fn describe() {
     describe_gauge!(QUEUE_JOBS, Unit::Count, "Jobs in Redis, by state.");
     describe_gauge!(QUEUE_OLDEST_WAIT, Unit::Seconds, "How long the oldest waiting job has waited.");
+    describe_gauge!(QUEUE_UP, Unit::Count, "Whether Redis told the depths at the last scrape.");
     describe_gauge!(JOBS_IN_FLIGHT, Unit::Count, "Jobs in hand in this process.");
     describe_counter!(JOBS, Unit::Count, "Jobs that left a worker's hands, by outcome.");
     describe_counter!(ATTEMPTS, Unit::Count, "Attempts, by class of their outcome.");
@@ -143,9 +151,11 @@ fn describe() {
     describe_counter!(TAKEOVERS, Unit::Count, "Jobs taken over from workers whose lease ran out.");
     describe_counter!(LEASES_LOST, Unit::Count, "Jobs another worker had taken over before they were acknowledged.");
     describe_gauge!(WORKERS, Unit::Count, "Workers that gave a sign of life lately.");
-    describe_counter!(SENDERS_BLOCKED, Unit::Count, "Times that WhatsApp began to block a sender, by reason.");
+    describe_counter!(SENDERS_BLOCKED, Unit::Count, "Times that WhatsApp began to block a sender.");
     describe_gauge!(SENDERS_BLOCKED_NOW, Unit::Count, "Senders that WhatsApp blocks.");
     describe_counter!(SENDER_EVENTS, Unit::Count, "What WhatsApp told of senders and templates, by kind.");
+    describe_counter!(RATES_LOWERED, Unit::Count, "Times a sender's rate was lowered after a refusal.");
+    describe_counter!(PAIRS_DELAYED, Unit::Count, "Jobs delayed because of many messages to one patient.");
     describe_counter!(WEBHOOK_BODIES, Unit::Count, "Webhook bodies received, by source and outcome.");
     describe_counter!(PAYMENTS_REFUSED, Unit::Count, "Payment events that were recorded and paid nothing, by reason.");
     describe_histogram!(WEBHOOK_BODY_SIZE, Unit::Bytes, "Size of webhook bodies.");
@@ -161,6 +171,22 @@ fn describe() {
     describe_counter!(MAIL_ATTEMPTS, Unit::Count, "Attempts to send a mail, by outcome.");
     describe_gauge!(AUDIT_UNSEALED, Unit::Count, "Rows that no seal covers yet, by source.");
     describe_gauge!(AUDIT_SEALED_AT, Unit::Seconds, "When everything that was final had been sealed, by source.");
+}
+
+/// Shows counters before they count: a first increment from nothing is no increase to Prometheus, and no alert.
+fn begin_at_zero() {
+    for counter in [
+        REDIS_RECONNECTS,
+        TAKEOVERS,
+        LEASES_LOST,
+        SENDERS_BLOCKED,
+        STATUS_EVENTS_ORPHANED,
+        DUPLICATE_DELIVERIES,
+        BILLED_OTHERWISE,
+        REFUSALS,
+    ] {
+        metrics::counter!(counter).increment(0);
+    }
 }
 
 /// Serves `/metrics` and `/healthz` for a process that is no web, until `shutdown` ends.
@@ -220,7 +246,7 @@ mod tests {
 
     #[tokio::test]
     async fn installing_twice_gives_the_same_metrics() {
-        install_metrics().unwrap();
+        assert!(install_metrics().unwrap().render().contains("kmsnotif_senders_blocked_total "));
         metrics::counter!(REDIS_RECONNECTS).increment(1);
         assert!(install_metrics().unwrap().render().contains("kmsnotif_redis_reconnects_total 1"));
     }

@@ -1,13 +1,11 @@
 //! From a row of the tenant query to the types: what the constraints let in but the types refuse is an error.
 
-use std::fmt::Display;
-use std::str::FromStr;
-
 use chrono_tz::Tz;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
 use super::{Blocked, Configuration, CountryCode, E164, Tenant, TenantId, currency};
+use crate::column::{parsed, read_with};
 use crate::secret::Sealed;
 
 /// Reads a tenant and its configuration, if it has one.
@@ -67,13 +65,4 @@ fn read_configuration(row: &PgRow) -> Result<Configuration, sqlx::Error> {
 
 fn read_phone(row: &PgRow, column: &str) -> Result<E164, sqlx::Error> {
     read_with(row, column, |text| E164::from_stored(text).ok_or("not a phone number in E.164"))
-}
-
-fn parsed<T: FromStr<Err: Display>>(row: &PgRow, column: &str) -> Result<T, sqlx::Error> {
-    read_with(row, column, str::parse)
-}
-
-fn read_with<T, E: Display>(row: &PgRow, column: &str, read: impl Fn(&str) -> Result<T, E>) -> Result<T, sqlx::Error> {
-    read(row.try_get(column)?)
-        .map_err(|error| sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.to_string().into() })
 }

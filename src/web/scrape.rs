@@ -14,14 +14,12 @@ use tokio::time::{Instant, timeout};
 
 use super::State;
 use crate::queue::Queue;
-use crate::telemetry::metric::Metrics;
+use crate::telemetry::metric::{Metrics, QUEUE_UP};
 
 /// Depths of the queue are not read more often.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 /// So long Redis may take; the scrape itself must not fail with it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
-/// Gauge: whether Redis told the depths of the queue at the last scrape; if it is 0, they are of an earlier one.
-const QUEUE_UP: &str = "kmsnotif_queue_up";
 
 /// The routes of metrics.
 pub(super) fn router() -> Router<State> {
@@ -42,7 +40,6 @@ pub(super) struct Scrape {
 
 impl Scrape {
     pub(super) fn new(queue: Arc<Queue>, metrics: Metrics) -> Self {
-        metrics::describe_gauge!(QUEUE_UP, metrics::Unit::Count, "Whether Redis told the depths at the last scrape.");
         Self { queue, metrics, read_at: Mutex::new(None) }
     }
 

@@ -13,17 +13,22 @@ mod bad_input; // what can never be processed harms only itself
 mod crash; // kill -9 of a worker at each step
 mod credit; // nobody overdraws, nobody is charged twice
 mod delivery; // from XADD to read
+mod deploy; // what docs/deploy/ says of the service is true
 mod fairness; // one tenant's load is not another's delay
 mod fault; // what WhatsApp may answer
 mod load; // much at once, and SIGTERM in the middle of it
 mod mail; // from the outbox to the mailbox, each once
 mod manual; // what operators decide about one notification
 mod outage; // Redis and Postgres killed, stalled, emptied
+mod pace; // what WhatsApp refuses for too much, and what is not sent that fast
+mod pause; // operators let jobs wait and go on
 mod purchase; // purchases and payments by the real binary
 mod reconcile; // what Meta bills against what was charged
 mod refusal; // not_sent, and why
 mod resend; // what was not sent goes out once more, and once
 mod rotate; // secrets move to a new key beside everything else
+mod scale; // workers come and go under load
 mod sender; // senders and templates that Meta holds back
 mod tidy; // the rules of the house
+mod trace; // what a collector is told of a job
 mod unknown; // outcomes that nobody told us

@@ -4,17 +4,16 @@ use std::io::Read as _;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::super::output::{Column, Show, number, text};
-use super::super::{Global, Output, tell};
+use super::super::{Global, Output, progress, tell, value};
 use crate::audit::{self, Fault, KeptHead, Signer, Source, Summary, Trust};
 use crate::config::environment;
 use crate::secret::{Keyring, SecretKeys};
-use crate::tenant::{TenantId, store as tenant_store};
+use crate::tenant::TenantId;
 
 /// Faults of one source that are told one by one; more are only counted.
 const FAULTS_MAX: usize = 100;
@@ -22,7 +21,7 @@ const FAULTS_MAX: usize = 100;
 /// Flags of `audit verify`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  kmsnotif audit verify\n  \
-    kmsnotif audit verify --head /mnt/elsewhere/kmsnotif-heads.jsonl      with what `audit heads --json` printed once\n  \
+    kmsnotif audit verify --head /mnt/elsewhere/kmsnotif-heads.jsonl    what `audit heads` printed\n  \
     kmsnotif audit verify --tenant rs-harapan --json\n\n\
     The exit code is 1, and the first bad row is named, when anything was changed. It runs beside the service.")]
 pub struct Args {
@@ -125,13 +124,9 @@ pub(super) async fn run(args: Args, global: Global, pool: &PgPool) -> anyhow::Re
         key: find_key(pool).await?,
         kept: args.head.as_deref().map(read_kept).transpose()?.unwrap_or_default(),
     };
-    let tenant = match &args.tenant {
-        Some(code) => Some(tenant_store::get(pool, code).await?.id),
-        None => None,
-    };
+    let tenant = value::tenant_id(args.tenant.as_deref(), pool).await?;
     let mut output = Output::new(global.json);
-    let style = ProgressStyle::with_template("{spinner} {human_pos} rows compared, {per_sec}");
-    let bar = ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    let bar = progress::spinner("{human_pos} rows compared, {per_sec}");
     let (began, mut rows, mut found, mut first) = (Instant::now(), 0, 0, None);
     for source in Source::ALL {
         if tenant.is_some() && source == Source::Delivery {

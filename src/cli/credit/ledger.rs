@@ -10,8 +10,7 @@ use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::format;
-use crate::cli::output::{Column, Show, number, text};
+use crate::cli::output::{Column, Show, moment, number, text};
 use crate::cli::value::{self, When};
 use crate::cli::{Global, Output};
 use crate::credit::amount;
@@ -24,7 +23,7 @@ use crate::tenant::{Tenant, store as tenant_store};
 #[command(after_help = "Examples:\n  kmsnotif credit ledger --tenant rs-harapan --since 2026-11-01 --kind post\n  \
     kmsnotif credit ledger --tenant rs-harapan --notification REG-2026-000123 --json\n  \
     kmsnotif credit ledger --since 2026-11-01 --until 2026-12-01 --csv > november.csv\n  \
-    kmsnotif credit ledger --verify        exit code 1, and each drift, when a balance is not what it should be")]
+    kmsnotif credit ledger --verify        exit code 1, and each drift, when a balance is wrong")]
 pub struct Args {
     /// Of this tenant only: its code.
     #[arg(long)]
@@ -113,7 +112,7 @@ impl Show for EntryAnswer {
     fn cells(&self) -> Vec<String> {
         let of = self.notification.or(self.purchase_id);
         vec![
-            self.created_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+            moment(self.created_at),
             self.kind.to_owned(),
             self.debit.to_owned(),
             self.credit.to_owned(),
@@ -216,7 +215,7 @@ pub(super) async fn run(args: Args, global: Global, pool: &PgPool) -> anyhow::Re
     if args.verify {
         return verify(args.tenant.as_deref(), Output::new(global.json), pool).await;
     }
-    let mut output = Output::of(format(global, args.csv));
+    let mut output = Output::of(global.format(args.csv));
     if args.rebuild {
         output.one(&Rebuilt { days: store::rebuild(pool).await? })?;
         return Ok(output.finish()?);
@@ -287,10 +286,7 @@ impl Show for Rebuilt {
 }
 
 async fn verify(tenant: Option<&str>, mut output: Output, pool: &PgPool) -> anyhow::Result<()> {
-    let tenant = match tenant {
-        Some(code) => Some(tenant_store::get(pool, code).await?.id),
-        None => None,
-    };
+    let tenant = value::tenant_id(tenant, pool).await?;
     let mut tx = store::begin_reading(pool).await?;
     let days = store::verify_days(&mut tx, tenant).await?;
     let mut drifts = Vec::new();

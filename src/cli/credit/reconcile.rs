@@ -10,7 +10,6 @@ use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::format;
 use crate::cli::output::{Column, Format, Show, number, text};
 use crate::cli::{Global, Output};
 use crate::credit::amount;
@@ -20,15 +19,19 @@ use crate::notification::reconcile::{Drifting, Mismatch, Reconciliation};
 use crate::notification::store;
 use crate::tenant::{Tenant, store as tenant_store};
 
-/// Compares what tenants were charged with what Meta says it bills, for the notifications of a month.
-///
-/// Charged is posted and not refunded. Meta bills what was delivered or read and reported with a price. What differs
-/// has a reason: free_but_charged, failed_but_charged, delivered_not_charged (it arrived after its price was given
-/// back), other_category, or not_reported (it arrived without a price, or Meta said nothing of it for a day).
-/// Pending is charged and under way. In JSON a tenant's line is followed by one line per notification behind a drift.
+/// Flags of `credit reconcile`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  kmsnotif credit reconcile --month 2026-11\n  \
     kmsnotif credit reconcile --tenant rs-harapan --month 2026-11 --csv > drift.csv\n\n\
+    Charged is posted and not refunded. Meta bills what was delivered or read and reported with a price. What differs \
+    has a reason:\n  \
+    free_but_charged       Meta takes nothing for it\n  \
+    failed_but_charged     it failed\n  \
+    delivered_not_charged  it arrived after its price was given back\n  \
+    other_category         Meta bills it in another category\n  \
+    not_reported           it arrived without a price, or Meta said nothing of it for a day\n\
+    Pending is charged and under way. In JSON a tenant's line is followed by one line per notification behind a \
+    drift.\n\n\
     The exit code is 1 when there is a drift to look at.")]
 pub struct Args {
     /// Of this tenant only: its code.
@@ -43,30 +46,17 @@ pub struct Args {
 }
 
 #[derive(Serialize)]
-struct SumAnswer {
-    count: i64,
-    #[serde(with = "amount::json")]
-    amount: Decimal,
-}
-
-impl From<Sum> for SumAnswer {
-    fn from(Sum { count, amount }: Sum) -> Self {
-        Self { count, amount }
-    }
-}
-
-#[derive(Serialize)]
 struct Billable {
     category: String,
     #[serde(flatten)]
-    sum: SumAnswer,
+    sum: Sum,
 }
 
 #[derive(Serialize)]
 struct Drift {
     reason: &'static str,
     #[serde(flatten)]
-    sum: SumAnswer,
+    sum: Sum,
 }
 
 /// A tenant's line in JSON.
@@ -75,11 +65,11 @@ struct TenantAnswer<'a> {
     tenant: &'a str,
     month: &'a str,
     currency: &'a str,
-    posted: SumAnswer,
-    refunded: SumAnswer,
+    posted: Sum,
+    refunded: Sum,
     billable: Vec<Billable>,
-    free: SumAnswer,
-    pending: SumAnswer,
+    free: Sum,
+    pending: Sum,
     drift: Vec<Drift>,
 }
 
@@ -158,7 +148,7 @@ struct Head<'a> {
 
 /// Runs `credit reconcile`.
 pub(super) async fn run(args: Args, global: Global, pool: &PgPool) -> anyhow::Result<()> {
-    let format = format(global, args.csv);
+    let format = global.format(args.csv);
     let mut output = Output::of(format);
     let tenants = match &args.tenant {
         Some(code) => vec![tenant_store::get(pool, code).await?],
@@ -222,18 +212,17 @@ async fn tell(
 }
 
 fn tenant_answer<'a>(head: &Head<'a>, found: &Reconciliation) -> TenantAnswer<'a> {
-    let billable =
-        found.billable.iter().map(|(category, sum)| Billable { category: category.clone(), sum: (*sum).into() });
-    let drift = found.drift.iter().map(|(reason, sum)| Drift { reason: reason.as_str(), sum: (*sum).into() });
+    let billable = found.billable.iter().map(|(category, sum)| Billable { category: category.clone(), sum: *sum });
+    let drift = found.drift.iter().map(|(reason, sum)| Drift { reason: reason.as_str(), sum: *sum });
     TenantAnswer {
         tenant: head.tenant,
         month: head.month,
         currency: head.currency,
-        posted: found.posted.into(),
-        refunded: found.refunded.into(),
+        posted: found.posted,
+        refunded: found.refunded,
         billable: billable.collect(),
-        free: found.free.into(),
-        pending: found.pending.into(),
+        free: found.free,
+        pending: found.pending,
         drift: drift.collect(),
     }
 }

@@ -5,7 +5,6 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 use sqlx::PgPool;
 
-use super::format;
 use crate::cli::output::{Column, Format, Show, number, text};
 use crate::cli::{Global, Output};
 use crate::credit::amount;
@@ -13,15 +12,15 @@ use crate::credit::ledger::statement::{Asked, Line, total};
 use crate::credit::ledger::{Month, Statement, Sum, store};
 use crate::tenant::store as tenant_store;
 
-/// Shows a month of a tenant's credit: opening + purchases + adjustments - messages + refunds = closing.
-///
-/// A month is the tenant's: from local midnight of the first to local midnight of the next first, by the time zone
-/// that the tenant has now. Refunds count when they were given, also for messages of earlier months. What open
-/// notifications hold at this moment is part of closing and is shown apart. Of a month that is not over, closing is
-/// what there is now. A tenant that used another currency within or before the month gets one statement for each.
+/// Flags of `credit statement`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  kmsnotif credit statement --tenant rs-harapan --month 2026-11\n  \
-    kmsnotif credit statement --tenant rs-harapan --month 2026-11 --csv > statement.csv")]
+    kmsnotif credit statement --tenant rs-harapan --month 2026-11 --csv > statement.csv\n\n\
+    opening + purchases + adjustments - messages + refunds = closing\n\n\
+    A month is the tenant's: from local midnight of the first to local midnight of the next first, by the time zone \
+    that the tenant has now. Refunds count when they were given, also for messages of earlier months. What open \
+    notifications hold at this moment is part of closing and is shown apart. Of a month that is not over, closing is \
+    what there is now. A tenant that used another currency within or before the month gets one statement for each.")]
 pub struct Args {
     /// The tenant's code.
     #[arg(long)]
@@ -35,30 +34,17 @@ pub struct Args {
 }
 
 #[derive(Serialize)]
-struct SumAnswer {
-    count: i64,
-    #[serde(with = "amount::json")]
-    amount: Decimal,
-}
-
-impl From<Sum> for SumAnswer {
-    fn from(Sum { count, amount }: Sum) -> Self {
-        Self { count, amount }
-    }
-}
-
-#[derive(Serialize)]
 struct LineAnswer<'a> {
     category: Option<&'a str>,
     country: Option<&'a str>,
     #[serde(flatten)]
-    sum: SumAnswer,
+    sum: Sum,
 }
 
 #[derive(Serialize)]
 struct LinesAnswer<'a> {
     #[serde(flatten)]
-    total: SumAnswer,
+    total: Sum,
     lines: Vec<LineAnswer<'a>>,
 }
 
@@ -67,9 +53,9 @@ impl<'a> LinesAnswer<'a> {
         let line = |line: &'a Line| LineAnswer {
             category: line.category.as_deref(),
             country: line.country.as_deref(),
-            sum: line.sum.into(),
+            sum: line.sum,
         };
-        Self { total: total(lines).into(), lines: lines.iter().map(line).collect() }
+        Self { total: total(lines), lines: lines.iter().map(line).collect() }
     }
 }
 
@@ -85,8 +71,8 @@ struct StatementAnswer<'a> {
     currency: &'static str,
     #[serde(with = "amount::json")]
     opening: Decimal,
-    purchases: SumAnswer,
-    adjustments: SumAnswer,
+    purchases: Sum,
+    adjustments: Sum,
     messages: LinesAnswer<'a>,
     refunds: LinesAnswer<'a>,
     #[serde(with = "amount::json")]
@@ -105,8 +91,8 @@ impl<'a> StatementAnswer<'a> {
             over: statement.range.end <= Utc::now(),
             currency: statement.currency.code(),
             opening: statement.opening,
-            purchases: statement.purchases.into(),
-            adjustments: statement.adjustments.into(),
+            purchases: statement.purchases,
+            adjustments: statement.adjustments,
             messages: LinesAnswer::of(&statement.messages),
             refunds: LinesAnswer::of(&statement.refunds),
             closing: statement.closing,
@@ -186,7 +172,7 @@ fn rows<'a>(tenant: &'a str, statement: &'a Statement) -> Vec<Row<'a>> {
 
 /// Runs `credit statement`.
 pub(super) async fn run(args: Args, global: Global, pool: &PgPool) -> anyhow::Result<()> {
-    let format = format(global, args.csv);
+    let format = global.format(args.csv);
     let tenant = tenant_store::get(pool, &args.tenant).await?;
     let asked = Asked { tenant: tenant.id, time_zone: tenant.time_zone, month: args.month };
     let from = args.month.range(tenant.time_zone).start;

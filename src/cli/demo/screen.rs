@@ -1,6 +1,6 @@
 //! What the demo shows: short lines, in colour on a terminal only, and a spinner while there is nothing to say.
 //!
-//! stdout carries the story; with `--json` it carries one object per sample, and the story goes to stderr.
+//! stdout carries the story; with `--json` it carries one object per sample, balance and purchase, and the story goes to stderr.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};

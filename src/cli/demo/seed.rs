@@ -6,18 +6,16 @@ use chrono_tz::Tz;
 use kmsnotif_jobs::{Kind, Language};
 use rust_decimal::Decimal;
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use super::price;
 use crate::cli::actor;
-use crate::credit::ledger::store as ledger_store;
 use crate::credit::price::{PriceKey, store as price_store};
 use crate::credit::purchase::store as purchase_store;
 use crate::render::Category;
 use crate::secret::{Keyring, Secret};
 use crate::tenant::{ConfigurationChange, Currency, NewTenant, Tenant, TenantChange, TenantId, phone, store};
 
-/// Credit is bought when less than so many notifications could be paid.
-const NOTIFICATIONS_MIN: i64 = 200;
 /// The simulator takes any token.
 const TOKEN: &str = "demo-token";
 
@@ -33,7 +31,7 @@ struct Plan {
     sender: &'static str,
     phone_number_id: &'static str,
     waba_id: &'static str,
-    /// Bought at once.
+    /// Bought by each run.
     credit: Decimal,
 }
 
@@ -74,8 +72,13 @@ pub(super) struct Hospital {
     pub(super) id: TenantId,
     pub(super) code: &'static str,
     pub(super) currency: Currency,
+    pub(super) language: Language,
+    /// Who hears of purchases.
+    pub(super) email: &'static str,
     /// Of one notification, today.
     pub(super) price: Decimal,
+    /// What was bought for this run.
+    pub(super) purchase_id: Uuid,
 }
 
 /// Whether the tenant is none of the demo's, or no longer what the demo made of it.
@@ -98,12 +101,18 @@ pub(super) async fn seed(pool: &PgPool, keyring: &Keyring) -> anyhow::Result<Vec
     for plan in &PLANS {
         let tenant = seed_tenant(pool, keyring, plan).await?;
         let price = find_price(pool, &tenant, plan).await?;
-        let available = ledger_store::get_balance(pool, tenant.id).await?.available;
-        if available < price * Decimal::from(NOTIFICATIONS_MIN) {
-            let purchase = purchase_store::create(pool, &tenant, plan.credit, plan.email, &actor()).await?;
-            purchase_store::pay(pool, purchase.id, Some("demo"), &actor()).await?;
-        }
-        hospitals.push(Hospital { id: tenant.id, code: plan.code, currency: plan.currency, price });
+        // Each run buys, so that each run shows the mails of a purchase.
+        let purchase = purchase_store::create(pool, &tenant, plan.credit, plan.email, &actor()).await?;
+        purchase_store::pay(pool, purchase.id, Some("demo"), &actor()).await?;
+        hospitals.push(Hospital {
+            id: tenant.id,
+            code: plan.code,
+            currency: plan.currency,
+            language: plan.language,
+            email: plan.email,
+            price,
+            purchase_id: purchase.id,
+        });
     }
     Ok(hospitals)
 }

@@ -2,8 +2,8 @@
 
 use super::Finding;
 use crate::config::{
-    ConfigError, DatabaseConfig, LogConfig, Lookup, MailConfig, Need, RedisConfig, VARIABLES, Variable, WebConfig,
-    WhatsAppConfig, WorkerConfig, otlp_endpoint,
+    ConfigError, DatabaseConfig, LogConfig, Lookup, MailConfig, Need, RedisConfig, RetentionConfig, VARIABLES,
+    Variable, WebConfig, WhatsAppConfig, WorkerConfig, otlp_endpoint,
 };
 use crate::secret::SecretKeys;
 
@@ -55,6 +55,7 @@ fn read_all(lookup: &Lookup) -> Result<(), ConfigError> {
     SecretKeys::from_env(lookup)?;
     WhatsAppConfig::from_env(lookup)?;
     WorkerConfig::from_env(lookup)?;
+    RetentionConfig::from_env(lookup)?;
     WebConfig::from_env(lookup)?;
     MailConfig::from_env(lookup)?;
     LogConfig::from_env(lookup)?;

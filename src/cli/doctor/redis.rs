@@ -2,7 +2,7 @@
 
 use super::{Finding, skew};
 use crate::config::{Lookup, RedisConfig, address_without_password};
-use crate::queue::{Queue, Server, Stats};
+use crate::queue::{Pause, Queue, Server, Stats};
 use crate::worker::open_redis;
 
 /// XAUTOCLAIM as the queue needs it.
@@ -37,6 +37,7 @@ pub(super) async fn check((queue, address): &(Queue, String)) -> (Vec<Finding>, 
     match queue.stats().await {
         Ok(stats) => {
             findings.extend(judge_jobs(&stats, server.groups));
+            findings.extend(judge_paused(&queue.list_paused().await.unwrap_or_default()));
             (findings, Some(stats.workers))
         }
         Err(error) => {
@@ -166,4 +167,20 @@ pub(super) fn judge_jobs(stats: &Stats, groups: bool) -> Vec<Finding> {
             rejected => Finding::ok("rejected jobs", format!("{rejected}; see `kmsnotif queue rejected list`")),
         },
     ]
+}
+
+/// Names what operators paused: it is easily forgotten.
+pub(super) fn judge_paused(paused: &[Pause]) -> Option<Finding> {
+    if paused.is_empty() {
+        return None;
+    }
+    let named: Vec<String> = paused
+        .iter()
+        .map(|pause| {
+            let kind = pause.kind.as_deref().unwrap_or("all jobs");
+            let group = pause.group.as_deref().unwrap_or("every tenant");
+            format!("{kind} of {group} since {}", pause.since.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
+        })
+        .collect();
+    Some(Finding::warn("queue paused", named.join(", "), "`kmsnotif queue resume` when the reason is gone"))
 }

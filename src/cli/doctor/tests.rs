@@ -192,3 +192,13 @@ fn secrets_under_old_keys_are_counted() {
     let found = tenant::judge_old_keys(["k1", "k0", "k1"].map(str::to_owned).into()).unwrap();
     assert_eq!((found.state, found.detail.as_str()), (State::Warn, "secrets are under old keys (3): k0, k1"));
 }
+
+#[test]
+fn what_operators_paused_is_not_forgotten() {
+    assert!(super::redis::judge_paused(&[]).is_none());
+    let since = chrono::DateTime::UNIX_EPOCH;
+    let pause = crate::queue::Pause { group: Some("rs-harapan".to_owned()), kind: None, since };
+    let found = super::redis::judge_paused(&[pause]).unwrap();
+    assert_eq!(found.state, State::Warn);
+    assert_eq!(found.detail, "all jobs of rs-harapan since 1970-01-01T00:00:00Z");
+}

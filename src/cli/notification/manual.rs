@@ -11,7 +11,7 @@ use super::super::{Global, Output, actor, confirm};
 use crate::config::{RedisConfig, environment};
 use crate::notification::Status;
 use crate::notification::manual::{NotRuled, Operator, Ruled};
-use crate::queue::Events;
+use crate::queue::{Events, Queue};
 use crate::tenant::{Tenant, store as tenant_store};
 use crate::worker::open_redis;
 
@@ -89,8 +89,8 @@ impl Show for Answer {
 pub(super) async fn cancel(args: Cancel, global: Global, pool: &PgPool) -> anyhow::Result<()> {
     let tenant = tenant_store::get(pool, &args.tenant).await?;
     confirm(global, &format!("{} of {} is then never sent. Cancel it?", args.id, tenant.code))?;
-    let events = open_events()?;
-    let operator = Operator { pool, events: &events, actor: actor() };
+    let (events, queue) = open_queue()?;
+    let operator = Operator { pool, events: &events, queue: &queue, actor: actor() };
     let ruled = operator.cancel(&tenant, &args.id).await?;
     answer(ruled.map_err(|why| (why, "cancelled")), tenant, args.id, global)
 }
@@ -98,15 +98,16 @@ pub(super) async fn cancel(args: Cancel, global: Global, pool: &PgPool) -> anyho
 /// Runs `notification resolve`.
 pub(super) async fn resolve(args: Resolve, global: Global, pool: &PgPool) -> anyhow::Result<()> {
     let tenant = tenant_store::get(pool, &args.tenant).await?;
-    let events = open_events()?;
-    let operator = Operator { pool, events: &events, actor: actor() };
+    let (events, queue) = open_queue()?;
+    let operator = Operator { pool, events: &events, queue: &queue, actor: actor() };
     let ruled = operator.resolve(&tenant, &args.id, args.outcome == Outcome::Delivered).await?;
     answer(ruled.map_err(|why| (why, "resolved")), tenant, args.id, global)
 }
 
-fn open_events() -> anyhow::Result<Events> {
+fn open_queue() -> anyhow::Result<(Events, Queue)> {
     let config = RedisConfig::from_env(&environment)?;
-    Ok(Events::new(open_redis(&config)?, &config.namespace))
+    let client = open_redis(&config)?;
+    Ok((Events::new(client.clone(), &config.namespace), Queue::new(client, &config.namespace)))
 }
 
 fn answer(ruled: Result<Ruled, (NotRuled, &str)>, tenant: Tenant, id: String, global: Global) -> anyhow::Result<()> {

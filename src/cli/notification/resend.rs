@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, bail};
 use chrono::Utc;
 use clap::{ArgGroup, Args};
-use indicatif::{ProgressBar, ProgressStyle};
 use kmsnotif_jobs::Kind;
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -17,7 +16,7 @@ use uuid::Uuid;
 use super::super::output::{Column, Show, number, text};
 use super::super::process::terminated;
 use super::super::value::When;
-use super::super::{Global, Output, actor, confirm};
+use super::super::{Global, Output, actor, confirm, progress};
 use crate::config::{RedisConfig, environment};
 use crate::credit::amount;
 use crate::notification::Status;
@@ -32,8 +31,10 @@ use crate::worker::open_redis;
 #[command(group(ArgGroup::new("which").required(true).args(["id", "status"])))]
 #[command(after_help = "Examples:\n  \
     kmsnotif notification resend --tenant rs-harapan --id REG-2026-000123\n  \
-    kmsnotif notification resend --tenant rs-harapan --status not_sent --reason insufficient_credit --dry-run\n  \
-    kmsnotif notification resend --tenant rs-harapan --status not_sent --reason insufficient_credit --since 2026-11-24 --yes\n\n\
+    kmsnotif notification resend --tenant rs-harapan --status not_sent --reason insufficient_credit \\\n      \
+    --dry-run\n  \
+    kmsnotif notification resend --tenant rs-harapan --status not_sent --reason insufficient_credit \\\n      \
+    --since 2026-11-24 --yes\n\n\
     Each is admitted anew: switches, price, credit and expiry of that moment decide. What is expired, erased or would \
     be refused again is skipped and counted. Many are sent behind everything else the tenant sends; interrupted, the \
     same command goes on with the rest. What failed or is unknown may have reached the patient: it asks before.")]
@@ -269,8 +270,7 @@ async fn many(resender: &Resender, tenant: &Tenant, which: &Which, resendable: u
         stop.store(true, Ordering::Relaxed);
     });
     // On a terminal only.
-    let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} notifications, {eta} left");
-    let progress = ProgressBar::new(resendable).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let progress = progress::bar(resendable, "{human_pos} of {human_len} notifications, {eta} left");
     let mut resent = 0;
     let done = resender.resend_all(tenant, which, |done| {
         resent = done.resent;

@@ -10,9 +10,8 @@ use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::super::output::{Column, Show, number, text};
+use super::super::output::{Column, Show, moment, number, text};
 use super::super::{Output, value};
-use super::find_tenant;
 use crate::credit::payment::store::{self, EventFilter};
 use crate::credit::payment::{Recorded, Refusal};
 
@@ -92,7 +91,7 @@ impl Show for EventAnswer {
     ];
     fn cells(&self) -> Vec<String> {
         vec![
-            self.received_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+            moment(self.received_at),
             self.verdict.to_owned(),
             self.reason.unwrap_or_default().to_owned(),
             self.tenant.clone().unwrap_or_default(),
@@ -108,7 +107,7 @@ impl Show for EventAnswer {
 
 /// Lists events.
 pub(super) async fn list(args: List, pool: &PgPool, output: &mut Output) -> anyhow::Result<()> {
-    let tenant = find_tenant(args.tenant.as_deref(), pool).await?;
+    let tenant = value::tenant_id(args.tenant.as_deref(), pool).await?;
     let filter = EventFilter { tenant, purchase: args.purchase, refused: args.refused, limit: args.limit };
     let mut events = pin!(store::list(pool, &filter));
     while let Some(event) = events.next().await {

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::super::output::{Column, Show, number, text};
 use super::super::{Global, Output, actor, confirm, database, value};
+use super::filter::Filter;
 use crate::audit::{self, Act, Action};
 use crate::queue::{Queue, Rejected};
 use crate::secret::mask_phone;
@@ -33,26 +34,30 @@ pub enum Command {
 #[command(after_help = "Examples:\n  kmsnotif queue rejected list --error \"unknown kind\"\n  \
     kmsnotif queue rejected list --json | jq -r .job      the jobs themselves, with the patients' data")]
 pub struct List {
-    /// Only those whose error contains this.
-    #[arg(long, value_name = "CONTAINS")]
-    error: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
     /// At most so many rows.
     #[arg(long, value_parser = value::limit)]
     limit: Option<i64>,
 }
 
+/// The flags that name many.
+const MANY: [&str; 7] = {
+    let [error, tenant, kind, id, since, until] = Filter::FLAGS;
+    ["all", error, tenant, kind, id, since, until]
+};
+
 /// Which rejected jobs.
 #[derive(Debug, Args)]
 pub struct Which {
     /// Ids of entries, as the list has them.
-    #[arg(value_name = "ENTRY", value_parser = entry_id, required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "ENTRY", value_parser = entry_id, required_unless_present_any = MANY, conflicts_with_all = MANY)]
     entries: Vec<String>,
-    /// All that are rejected by now.
+    /// All that are rejected by now and meet the other flags.
     #[arg(long)]
     all: bool,
-    /// Of all, only those whose error contains this.
-    #[arg(long, value_name = "CONTAINS", conflicts_with = "entries")]
-    error: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
     /// Only count them.
     #[arg(long)]
     dry_run: bool,
@@ -61,7 +66,7 @@ pub struct Which {
 /// Flags of `queue rejected requeue`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  kmsnotif queue rejected requeue 1795503600000-0\n  \
-    kmsnotif queue rejected requeue --all --error \"unknown tenant\"\n\n\
+    kmsnotif queue rejected requeue --tenant rs-harapan --since 2026-11-24 --dry-run\n\n\
     What a worker rejects again is in the list again.")]
 pub struct Requeue {
     #[command(flatten)]
@@ -230,7 +235,7 @@ async fn record(action: Action, which: &Which, matching: usize) -> anyhow::Resul
     }
     let named: Vec<&String> = which.entries.iter().take(NAMED_MAX).collect();
     let after = serde_json::json!({
-        "jobs": matching, "all": which.all, "entries": named, "error": which.error.as_deref().map(mask),
+        "jobs": matching, "all": which.all, "entries": named, "filter": which.filter.recorded(),
     });
     let actor = actor();
     let subject = "rejected".to_owned();
@@ -246,17 +251,13 @@ async fn list<W: std::io::Write>(args: &List, output: &mut Output<W>, queue: &Qu
         let page = queue.list_rejected(after.as_deref()).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.entry_id.clone());
-        let matching = page.iter().filter(|job| contains(&job.error, args.error.as_deref()));
+        let matching = page.iter().filter(|job| args.filter.matches(job));
         for rejected in matching.take(left) {
             left -= 1;
             output.row(&Row::of(rejected))?;
         }
     }
     Ok(())
-}
-
-fn contains(error: &str, wanted: Option<&str>) -> bool {
-    wanted.is_none_or(|wanted| error.contains(wanted))
 }
 
 /// On a terminal only: how many so far.
@@ -268,7 +269,7 @@ fn progress(done: &str) -> ProgressBar {
 /// The rejected jobs that flags name, page by page.
 struct Selected<'a> {
     queue: &'a Queue,
-    error: Option<&'a str>,
+    filter: &'a Filter,
     /// Entries named one by one; none: all.
     named: Option<Vec<Rejected>>,
     after: Option<String>,
@@ -281,7 +282,7 @@ struct Selected<'a> {
 impl<'a> Selected<'a> {
     async fn start(queue: &'a Queue, which: &'a Which) -> anyhow::Result<Self> {
         let mut named = None;
-        if !which.all {
+        if !which.entries.is_empty() {
             let mut found = Vec::with_capacity(which.entries.len());
             for entry in &which.entries {
                 match queue.find_rejected(entry).await? {
@@ -296,7 +297,7 @@ impl<'a> Selected<'a> {
             named = Some(found);
         }
         let unseen = usize::try_from(queue.stats().await?.rejected).unwrap_or(usize::MAX);
-        Ok(Self { queue, error: which.error.as_deref(), named, after: None, unseen, left: usize::MAX })
+        Ok(Self { queue, filter: &which.filter, named, after: None, unseen, left: usize::MAX })
     }
 
     /// Selects no more than so many.
@@ -315,7 +316,7 @@ impl<'a> Selected<'a> {
             let Some(last) = page.last() else { return Ok(None) };
             self.after = Some(last.entry_id.clone());
             self.unseen -= page.len();
-            page.retain(|job| contains(&job.error, self.error));
+            page.retain(|job| self.filter.matches(job));
             page.truncate(self.left);
             self.left -= page.len();
             if !page.is_empty() {

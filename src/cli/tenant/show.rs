@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use kmsnotif_jobs::Kind;
 use serde::Serialize;
 
-use crate::cli::output::{Column, Show, number, text};
+use crate::cli::output::{Column, Show, moment, number, text};
 use crate::credit::amount;
 use crate::tenant::{Configuration, Tenant, TenantId};
 
@@ -84,7 +84,7 @@ impl TenantAnswer {
         let state = match (&configuration.blocked, configuration.active) {
             (Some(blocked), _) => format!(
                 "blocked by Meta since {} ({})",
-                blocked.at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+                moment(blocked.at),
                 blocked.code.map_or_else(|| "no code".to_owned(), |code| code.to_string()),
             ),
             (None, true) => "active".to_owned(),

@@ -5,16 +5,19 @@ use std::ops::Range;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use rust_decimal::Decimal;
+use serde::Serialize;
 
 use super::{EntryKind, Month};
+use crate::credit::amount;
 use crate::tenant::{Currency, TenantId};
 
 /// So many, and together so much.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Sum {
     /// How many.
     pub count: i64,
     /// How much.
+    #[serde(with = "amount::json")]
     pub amount: Decimal,
 }
 

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{PaymentEvent, Recorded, Refusal, Verdict, judge};
 use crate::audit::{self, Act, Action};
+use crate::column::parsed;
 use crate::credit::purchase::store as purchase_store;
 use crate::credit::purchase::{Purchase, PurchaseError};
 use crate::tenant::TenantId;
@@ -205,8 +206,8 @@ fn read_event(row: &PgRow) -> Result<Recorded, sqlx::Error> {
 }
 
 fn read_refusal(row: &PgRow) -> Result<Option<Refusal>, sqlx::Error> {
-    let text: Option<&str> = row.try_get("refusal")?;
-    text.map(str::parse).transpose().map_err(|error: crate::credit::ledger::UnknownSpelling| {
-        sqlx::Error::ColumnDecode { index: "refusal".to_owned(), source: error.into() }
-    })
+    match row.try_get::<Option<&str>, _>("refusal")? {
+        Some(_) => parsed(row, "refusal").map(Some),
+        None => Ok(None),
+    }
 }

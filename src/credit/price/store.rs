@@ -13,6 +13,7 @@ use sqlx::{PgConnection, PgExecutor, PgPool, Row as _};
 
 use super::{AHEAD, Price, PriceBook, PriceError, PriceKey, PriceRow, today_at_the_earliest};
 use crate::audit::{self, Act, Action};
+use crate::column::{parsed, read_with};
 use crate::credit::amount;
 use crate::tenant::{CountryCode, Currency, currency};
 
@@ -206,16 +207,9 @@ fn read_price(row: &PgRow) -> Result<Price, sqlx::Error> {
 }
 
 fn read_key(row: &PgRow) -> Result<PriceKey, sqlx::Error> {
-    let text = |column: &str| row.try_get::<&str, _>(column);
-    let wrong =
-        |column: &str, error: String| sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.into() };
     Ok(PriceKey {
-        country: text("country")?
-            .parse()
-            .map_err(|error: crate::tenant::UnknownCountry| wrong("country", error.to_string()))?,
-        currency: currency::parse(text("currency")?).map_err(|error| wrong("currency", error.to_string()))?,
-        category: text("category")?
-            .parse()
-            .map_err(|error: crate::render::UnknownCategory| wrong("category", error.to_string()))?,
+        country: parsed(row, "country")?,
+        currency: read_with(row, "currency", currency::parse)?,
+        category: parsed(row, "category")?,
     })
 }

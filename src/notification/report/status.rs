@@ -14,7 +14,7 @@ use crate::notification::record::{Change, NotificationId, Record};
 use crate::notification::store::resolution::{self, Orphan, Proof};
 use crate::notification::store::{self, webhook};
 use crate::secret::PhoneHasher;
-use crate::telemetry::metric;
+use crate::telemetry::{metric, trace};
 use crate::tenant::TenantId;
 use crate::whatsapp::webhook::{Status, StatusEvent};
 
@@ -55,7 +55,28 @@ pub(super) async fn apply(
     keep_trying(tx, &kept, tried).await?;
     let codes = store::list_codes(tx, decided.changes.iter().map(|change| change.record.tenant_id)).await?;
     let codes = codes.iter().map(|(tenant, code)| (*tenant, code.as_str())).collect();
-    store::write(tx, &[], decided.changes, &codes, now).await
+    let spans = open_spans(tx, &decided.changes).await?;
+    let lines = store::write(tx, &[], decided.changes, &codes, now).await;
+    drop(spans);
+    lines
+}
+
+/// Spans of these changes in the traces of the jobs they go back to; none where no trace leaves this process.
+async fn open_spans(tx: &mut sqlx::PgConnection, changes: &[Change]) -> Result<Vec<tracing::Span>, sqlx::Error> {
+    if !trace::is_exported() {
+        return Ok(Vec::new());
+    }
+    let ids = changes.iter().map(|change| (change.record.tenant_id, change.record.notification_id));
+    let traceparents = store::list_traceparents(tx, ids).await?;
+    let spans = changes.iter().filter_map(|change| {
+        let (id, status) = (change.record.notification_id, change.record.status);
+        let traceparent = traceparents.get(&id)?;
+        let span = tracing::trace_span!(target: trace::TARGET, parent: None, "status_event", notification = %id,
+            status = %status);
+        trace::follow(&span, Some(traceparent));
+        Some(span)
+    });
+    Ok(spans.collect())
 }
 
 /// The notification each event speaks of: by our echoed data, else by Meta's id of the message.

@@ -245,7 +245,7 @@ impl Resender {
             self.record(&mut tx, &change, before).await?;
             let priority = if bulk { Lane::PRIORITY_LAST } else { priority(kind.as_str()) };
             let rate = tenant.configuration.as_ref().map(|configuration| configuration.rate);
-            let lane = Lane { group: tenant.code.clone(), priority, rate };
+            let lane = Lane { group: tenant.code.clone(), priority, rate, kind: kind.as_str().to_owned(), pair: None };
             jobs.push(Restored { token, lane, payload: job.payload });
             changes.push(change);
         }

@@ -27,11 +27,14 @@ use crate::credit::price::{self, PriceKey};
 use crate::tenant::{self, E164, Tenant, TenantId};
 use crate::whatsapp::{Block, SendError};
 
-pub(crate) use read::{list_by_id, list_by_key};
+pub(crate) use read::{list_by_id, list_by_key, list_traceparents};
 pub use reconcile::{list_drifting, reconcile};
 pub(crate) use stranded::{Stranded, list_overdue, list_stranded, mark_crashed_due};
 pub use view::{AttemptView, Filter, NotificationView, find, find_id, list};
 pub(crate) use write::write;
+
+/// Months of notifications that are made ahead.
+const MONTHS_AHEAD: i32 = 6;
 
 /// Begins a transaction of the pipeline.
 ///
@@ -234,8 +237,8 @@ pub(crate) async fn list_codes(
     Ok(rows.into_iter().collect())
 }
 
-/// Creates the partitions of the coming months. Safe to run by several processes, and again.
-pub async fn ensure_partitions(executor: impl sqlx::PgExecutor<'_>, months: i32) -> Result<(), sqlx::Error> {
-    sqlx::query("select ensure_partitions($1)").bind(months).execute(executor).await?;
+/// Makes the partitions from last month to [`MONTHS_AHEAD`]. Safe to run by several processes, and again.
+pub async fn ensure_partitions(executor: impl sqlx::PgExecutor<'_>) -> Result<(), sqlx::Error> {
+    sqlx::query("select ensure_partitions($1)").bind(MONTHS_AHEAD).execute(executor).await?;
     Ok(())
 }

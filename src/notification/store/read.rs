@@ -7,10 +7,10 @@ use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::Existing;
+use crate::column::parsed;
 use crate::notification::admit::Request;
 use crate::notification::record::{NotificationId, Record};
 
-use crate::render::UnknownCategory;
 use crate::tenant::{E164, TenantId};
 
 /// The columns of a [`Record`], of the table `n`.
@@ -88,14 +88,32 @@ pub(crate) async fn list_by_id(
     rows.iter().map(|row| read_record(row).map(|record| (record.notification_id, record))).collect()
 }
 
+/// The traces of notifications whose producer named one.
+pub(crate) async fn list_traceparents(
+    tx: &mut PgConnection,
+    ids: impl Iterator<Item = (TenantId, NotificationId)>,
+) -> Result<HashMap<NotificationId, String>, sqlx::Error> {
+    let (tenants, ids): (Vec<TenantId>, Vec<Uuid>) = ids.unzip();
+    let rows: Vec<(NotificationId, String)> = sqlx::query_as(
+        "select n.notification_id, n.traceparent \
+         from unnest($1::uuid[], $2::uuid[]) as asked (tenant_id, notification_id) \
+         join notification n on n.tenant_id = asked.tenant_id and n.notification_id = asked.notification_id \
+         where n.traceparent is not null",
+    )
+    .bind(tenants)
+    .bind(ids)
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().collect())
+}
+
 pub(super) fn read_record(row: &PgRow) -> Result<Record, sqlx::Error> {
-    let (status, category): (&str, &str) = (row.try_get("status")?, row.try_get("category")?);
     Ok(Record {
         tenant_id: row.try_get("tenant_id")?,
         notification_id: row.try_get("notification_id")?,
         job_id: row.try_get("job_id")?,
-        category: category.parse().map_err(|error: UnknownCategory| sqlx::Error::Decode(Box::new(error)))?,
-        status: status.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+        category: parsed(row, "category")?,
+        status: parsed(row, "status")?,
         reason: row.try_get("reason")?,
         price_id: row.try_get("price_id")?,
         price: row.try_get("price")?,

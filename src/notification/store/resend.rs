@@ -6,6 +6,7 @@ use sqlx::{PgConnection, PgExecutor, PgPool, Row as _};
 use uuid::Uuid;
 
 use super::job::{job_columns, read_payload};
+use crate::column::parsed;
 use crate::notification::record::NotificationId;
 use crate::notification::resend::{Candidate, Which};
 use crate::notification::status::Status;
@@ -85,11 +86,6 @@ fn read_candidate(row: &PgRow) -> Result<Candidate, sqlx::Error> {
         expires_at: row.try_get("expires_at")?,
         erased: row.try_get::<bool, _>("erased")? || recipient.is_none(),
     })
-}
-
-fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(row: &PgRow, column: &str) -> Result<T, sqlx::Error> {
-    let text: &str = row.try_get(column)?;
-    text.parse().map_err(|error: T::Err| sqlx::Error::Decode(format!("{column} {text:?}: {error}").into()))
 }
 
 /// A notification as the queue is to carry it.

@@ -65,6 +65,43 @@ pub(crate) async fn mark_applied(tx: &mut PgConnection, applied: &[(Uuid, Option
     Ok(())
 }
 
+/// Deletes up to `most` bodies behind `after` that were applied, or found unreadable, before `until`; the oldest first.
+///
+/// Returns how many, and the last one: the next batch begins behind it, so that no scan walks over what the batch
+/// before left dead. The id is a `UUIDv7`, and a body is applied after it came: no id made later than `until` counts,
+/// so the scan ends there whatever the table holds. Rows that another scheduler deletes at this moment are passed by.
+pub(crate) async fn delete_applied(
+    executor: impl PgExecutor<'_>,
+    after: Uuid,
+    until: DateTime<Utc>,
+    most: i64,
+) -> Result<Option<(i64, Uuid)>, sqlx::Error> {
+    let row: (i64, Option<Uuid>) = sqlx::query_as(
+        "with old as ( \
+             select webhook_event_id from webhook_event \
+             where webhook_event_id > $1 and webhook_event_id < $2 and applied_at < $3 \
+             order by webhook_event_id limit $4 for update skip locked \
+         ), deleted as ( \
+             delete from webhook_event w using old where w.webhook_event_id = old.webhook_event_id \
+             returning w.webhook_event_id \
+         ) \
+         select count(*), (select webhook_event_id from deleted order by webhook_event_id desc limit 1) from deleted",
+    )
+    .bind(after)
+    .bind(first_id_of(until))
+    .bind(until)
+    .bind(most)
+    .fetch_one(executor)
+    .await?;
+    Ok(row.1.map(|last| (row.0, last)))
+}
+
+/// The smallest id that could have been made in this millisecond.
+fn first_id_of(moment: DateTime<Utc>) -> Uuid {
+    let milliseconds = u64::try_from(moment.timestamp_millis()).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(milliseconds, &[0; 10]).into_uuid()
+}
+
 /// Finds a notification by Meta's id of its message, among those of its recipient.
 ///
 /// Only events without our echoed data need it (Meta echoes it always), so Meta's id has no index of its own.

@@ -1,16 +1,21 @@
--- How many of the entries just read may run at once: their group has nothing waiting and has tokens.
--- KEYS: ready, pace of each group. ARGV: capacity, then per group: name, rate, wanted.
-local now, left, grants = now_us(), tonumber(ARGV[1]), {}
-local groups = #KEYS - 1
-for i = 1, groups do
-    local group, rate, want = ARGV[3 * i - 1], ARGV[3 * i], tonumber(ARGV[3 * i + 1])
-    local pace, count = KEYS[i + 1], 0
+-- How many of the entries just read may run at once: their group has nothing waiting or paused and has tokens.
+-- KEYS: ready. ARGV: prefix, capacity, number of groups, then per group: name, rate, wanted, and that many pairs.
+-- Returns how many of each group, and per job of these (in the order of the groups) 0, or when its pair lets it run.
+local prefix, left, groups = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local now, paused, grants, dues = now_us(), read_paused(prefix), {}, {}
+local i = 4
+for g = 1, groups do
+    local group, rate, want = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
+    local pace, count = prefix .. 'pace:' .. group, 0
     -- An unknown rate leaves the pace as it was.
     if rate ~= '' and redis.call('HGET', pace, 'rate') ~= rate then redis.call('HSET', pace, 'rate', rate) end
-    if left > 0 and not redis.call('ZSCORE', KEYS[1], group) then
-        count = take(pace, math.min(want, math.ceil(left / (groups - i + 1))), now)
+    local open = not is_group_paused(paused, group) and not has_paused_kind(paused, group)
+    if left > 0 and open and not redis.call('ZSCORE', KEYS[1], group) then
+        count = take(prefix, group, math.min(want, math.ceil(left / (groups - g + 1))), now)
     end
-    grants[i] = count
+    grants[g] = count
     left = left - count
+    for j = 1, count do dues[#dues + 1] = pair_due(prefix, ARGV[i + 2 + j], now) end
+    i = i + 3 + want
 end
-return grants
+return {grants, dues}

@@ -24,49 +24,6 @@ local function owned_range(stream, group, consumer, ids)
     return set
 end
 
--- Takes up to `want` tokens of a group (GCRA, burst of at most 50 ms of the rate).
--- Returns how many were taken and the microsecond at which the next one is free.
-local BURST_US = 50000
--- A group that starts nothing for so long is told its rate again by the next worker that meets it.
-local PACE_FORGOTTEN_MS = 86400000
--- A group that waits for a probe (probe.lua) gets one token, and then rests for as long as a probe needs to claim.
-local PROBE_REST_US = 5000000
--- The pace of a group whose rate nobody has told yet.
-local RATE_UNKNOWN = 80
-local function take(pace, want, now)
-    local state = redis.call('HMGET', pace, 'tat', 'rate', 'blocked', 'probe')
-    local blocked = tonumber(state[3] or 0)
-    if blocked > now then return 0, blocked end
-    if state[4] then
-        redis.call('HDEL', pace, 'probe')
-        redis.call('HSET', pace, 'blocked', string.format('%.0f', now + PROBE_REST_US))
-        return 1, now + PROBE_REST_US
-    end
-    local rate = tonumber(state[2] or RATE_UNKNOWN)
-    if rate <= 0 then return want, now end
-    local step = 1000000 / rate
-    local burst = math.max(BURST_US, step)
-    local tat = math.max(tonumber(state[1] or 0), now)
-    local count = math.min(want, math.floor((now + burst - tat) / step + 0.000001))
-    if count > 0 then
-        tat = tat + count * step
-        redis.call('HSET', pace, 'tat', string.format('%.3f', tat))
-        redis.call('PEXPIRE', pace, PACE_FORGOTTEN_MS)
-    else
-        count = 0
-    end
-    return count, tat + step - burst
-end
-
--- Gives back tokens that found nothing to start.
-local function give_back(pace, count)
-    local state = redis.call('HMGET', pace, 'tat', 'rate')
-    local rate = tonumber(state[2] or RATE_UNKNOWN)
-    if rate > 0 and state[1] then
-        redis.call('HSET', pace, 'tat', string.format('%.3f', tonumber(state[1]) - count * 1000000 / rate))
-    end
-end
-
 -- Puts a token into its lane and makes the group known to whoever serves lanes.
 local function into_lane(prefix, ready, group, priority, token, now, front)
     local lane = prefix .. 'lane:' .. group .. ':' .. priority

@@ -1,5 +1,6 @@
--- Moves delayed jobs that are due into their lanes. KEYS: delayed, held, ready. ARGV: prefix, at most.
--- A record begins `group|priority|`. Returns how many were due.
+-- Moves delayed jobs that are due, and parked ones that are not paused any more, into their lanes.
+-- KEYS: delayed, held, ready. ARGV: prefix, at most. Every format of a record begins `group|priority|`.
+-- Returns how many were due or parked.
 local now = now_us()
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', math.floor(now / 1000)), 'LIMIT', 0, ARGV[2])
 for _, token in ipairs(due) do
@@ -10,4 +11,4 @@ for _, token in ipairs(due) do
         into_lane(ARGV[1], KEYS[3], group, priority, token, now, false)
     end
 end
-return #due
+return math.max(#due, unpark(ARGV[1], KEYS[3], tonumber(ARGV[2]), now))

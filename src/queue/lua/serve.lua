@@ -1,10 +1,17 @@
 -- Serves lanes in turn: the groups that have waited longest for their turn first, priorities within.
 -- KEYS: ready, run. ARGV: prefix, group of consumers, consumer, capacity.
 -- Returns the next microsecond at which a lane may be served (0: none waits), the time now,
--- and per job: id in `run`, token. The caller reads the records itself: a payload costs more here than anywhere.
+-- per job its id in `run` and its token, and the groups whose rate nobody has told.
+-- The caller reads the records itself: a payload costs more here than anywhere.
 local PRIORITIES, GROUPS_MAX = 4, 128
-local now, left, out = now_us(), tonumber(ARGV[4]), {}
-local tokens = {}
+-- A paused group's turn comes so late; resuming brings it forward.
+local PAUSED_US = 60000000
+-- Jobs of paused kinds that are parked in one turn at most.
+local PARK_MAX = 1000
+local prefix, now, left, out = ARGV[1], now_us(), tonumber(ARGV[4]), {}
+local tokens, unknown = {}, {}
+local paused = read_paused(prefix)
+if paused.fields['*|*'] then return {'0', string.format('%.0f', now), out, unknown} end
 local groups = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'LIMIT', 0, GROUPS_MAX)
 -- Before anything is taken from a lane: a script that fails halfway is not rolled back.
 if #groups > 0 then redis.pcall('XGROUP', 'CREATE', KEYS[2], ARGV[2], '0', 'MKSTREAM') end
@@ -12,30 +19,37 @@ if #groups > 0 then redis.pcall('XGROUP', 'CREATE', KEYS[2], ARGV[2], '0', 'MKST
 local quantum = math.ceil(tonumber(ARGV[4]) / math.max(#groups, 1))
 for _, group in ipairs(groups) do
     if left <= 0 then break end
-    local pace = ARGV[1] .. 'pace:' .. group
-    local want = math.min(quantum, left)
-    local count, next_at = take(pace, want, now)
-    local open = count
-    for p = 0, PRIORITIES - 1 do
-        if open <= 0 then break end
-        local popped = redis.call('LPOP', ARGV[1] .. 'lane:' .. group .. ':' .. p, open)
-        if popped then
+    if is_group_paused(paused, group) then
+        redis.call('ZADD', KEYS[1], string.format('%.0f', now + PAUSED_US), group)
+    else
+        local want = math.min(quantum, left)
+        local count, next_at, known = take(prefix, group, want, now)
+        local open, look = count, PARK_MAX
+        if not known then unknown[#unknown + 1] = group end
+        for p = 0, PRIORITIES - 1 do
+            if open <= 0 then break end
+            local popped
+            if has_paused_kind(paused, group) then
+                popped, look = pop_unpaused(prefix, group, p, open, look, paused)
+            else
+                popped = redis.call('LPOP', prefix .. 'lane:' .. group .. ':' .. p, open) or {}
+            end
             for _, token in ipairs(popped) do
                 tokens[#tokens + 1] = token
                 redis.call('XADD', KEYS[2], '*', 'token', token)
             end
             open = open - #popped
         end
-    end
-    left = left - (count - open)
-    if open > 0 then
-        -- Nothing waits any more.
-        give_back(pace, open)
-        redis.call('ZREM', KEYS[1], group)
-    else
-        -- A group that still has tokens goes behind those whose turn is due, by its new score.
-        local turn = count < want and math.max(next_at, now + 1) or now + 1
-        redis.call('ZADD', KEYS[1], string.format('%.0f', turn), group)
+        left = left - (count - open)
+        if open > 0 then give_back(prefix, group, open, now) end
+        if open > 0 and look > 0 then
+            -- Nothing waits any more.
+            redis.call('ZREM', KEYS[1], group)
+        else
+            -- A group that still has tokens goes behind those whose turn is due, by its new score.
+            local turn = (count < want and open == 0) and math.max(next_at, now + 1) or now + 1
+            redis.call('ZADD', KEYS[1], string.format('%.0f', turn), group)
+        end
     end
 end
 if #tokens > 0 then
@@ -47,4 +61,4 @@ if #tokens > 0 then
     end
 end
 local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-return {first[2] or '0', string.format('%.0f', now), out}
+return {first[2] or '0', string.format('%.0f', now), out, unknown}

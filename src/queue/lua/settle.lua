@@ -1,6 +1,6 @@
 -- Delays or rejects jobs in hand. KEYS: jobs, held, run, delayed, rejected, ready.
 -- ARGV: prefix, group of consumers, consumer, then per job: stream (jobs/run), id, token, verb, and
---   delay:  due in ms, record  · back: lane group|priority, record (to the front of its lane) · reject: error, payload, at.
+--   delay:  due in ms, record (empty: it stays as it is)  · back: lane group|priority, record (to the front of its lane) · reject: error, payload, at.
 -- Every job has eight arguments, empty where unused. Returns how many were no longer this consumer's.
 local prefix, group, consumer, lost, now = ARGV[1], ARGV[2], ARGV[3], 0, now_us()
 for i = 4, #ARGV, 8 do
@@ -8,7 +8,7 @@ for i = 4, #ARGV, 8 do
     local stream = from_lane and KEYS[3] or KEYS[1]
     if owned(stream, group, consumer, id) then
         if verb == 'delay' then
-            redis.call('HSET', KEYS[2], token, ARGV[i + 5])
+            if ARGV[i + 5] ~= '' then redis.call('HSET', KEYS[2], token, ARGV[i + 5]) end
             redis.call('ZADD', KEYS[4], ARGV[i + 4], token)
         elseif verb == 'back' then
             redis.call('HSET', KEYS[2], token, ARGV[i + 5])

@@ -97,23 +97,29 @@ impl TestApp {
         }
     }
 
-    /// Starts a worker as a process of its own, which sends to `api_url`.
-    pub fn spawn_worker_to(&self, api_url: &str) -> Process {
+    /// Starts a worker as a process of its own, with other values of some variables.
+    pub fn spawn_worker_with(&self, other: &[(&str, &str)]) -> Process {
         let worker = &self.builder.worker;
         let mut environment = self.environment();
         let own = [
-            ("WHATSAPP_API_URL", api_url.to_owned()),
+            ("WHATSAPP_API_URL", self.simulator.url().to_string()),
             ("WHATSAPP_READ_TIMEOUT", format!("{}ms", self.builder.read_timeout.as_millis())),
             ("WORKER_CONCURRENCY", worker.concurrency.to_string()),
             ("ATTEMPTS_MAX", worker.attempts_max.to_string()),
         ];
         environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
+        environment.extend(other.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         Process::worker(&environment)
+    }
+
+    /// Starts a worker as a process of its own, which sends to `api_url`.
+    pub fn spawn_worker_to(&self, api_url: &str) -> Process {
+        self.spawn_worker_with(&[("WHATSAPP_API_URL", api_url)])
     }
 
     /// Starts a worker as a process of its own.
     pub fn spawn_worker(&self) -> Process {
-        self.spawn_worker_to(self.simulator.url().as_str())
+        self.spawn_worker_with(&[])
     }
 
     /// Writes one job as a producer does.

@@ -133,6 +133,18 @@ impl Builder {
         self
     }
 
+    /// The simulator keeps Meta's limit of messages to one patient.
+    pub fn pair_limit(mut self) -> Self {
+        self.simulator.pair_limit = true;
+        self
+    }
+
+    /// Messages a second that the simulator takes of a sender.
+    pub fn mps(mut self, mps: u32) -> Self {
+        self.simulator.mps = mps;
+        self
+    }
+
     /// A Redis of the test's own.
     pub fn redis(mut self, url: &str) -> Self {
         self.redis_url = Some(url.to_owned());
@@ -151,7 +163,7 @@ impl Builder {
         let _ = rustls::crypto::ring::default_provider().install_default();
         if std::env::var_os("KMSNOTIF_TEST_LOG").is_some() {
             let log = kmsnotif::config::LogConfig::from_env(&kmsnotif::config::environment).unwrap();
-            kmsnotif::telemetry::init(&log);
+            kmsnotif::telemetry::init(&log, &kmsnotif::telemetry::Traces::default());
         }
         let database = match self.postgres_url.take() {
             Some(url) => Database::migrate(&url).await,

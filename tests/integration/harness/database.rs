@@ -104,7 +104,7 @@ async fn prepare_template(admin: String) -> String {
     }
     // The months it was made with may be over.
     let mut months = PgConnection::connect(&with_database(&admin, &template)).await.unwrap();
-    kmsnotif::notification::store::ensure_partitions(&mut months, 6).await.unwrap();
+    kmsnotif::notification::store::ensure_partitions(&mut months).await.unwrap();
     months.close().await.unwrap();
     connection.close().await.unwrap();
     template

@@ -2,6 +2,7 @@
 
 mod app; // TestApp and its verbs
 mod build; // how a TestApp is put together
+mod collector; // takes spans as OpenTelemetry's does
 mod command; // commands as operators run them
 mod database; // a fresh database per test
 mod finish; // the proof that nothing was left over
@@ -15,6 +16,7 @@ mod server; // servers that can be killed
 
 pub use app::{TestApp, outcomes};
 pub use build::{SECRET_KEYS, keyring};
+pub use collector::Collector;
 pub use job::{Draft, phone, prescription, registration, reminder};
 pub use poll::{until, until_seen, until_within};
 pub use process::{Process, signal};

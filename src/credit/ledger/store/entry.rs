@@ -7,7 +7,8 @@ use sqlx::{PgPool, Row as _};
 use uuid::Uuid;
 
 use super::read_currency;
-use crate::credit::ledger::{Entry, EntryKind, UnknownSpelling};
+use crate::column::parsed;
+use crate::credit::ledger::{Entry, EntryKind};
 use crate::tenant::TenantId;
 
 /// Which entries to list.
@@ -92,9 +93,9 @@ pub(super) fn read(row: &PgRow) -> Result<Entry, sqlx::Error> {
     Ok(Entry {
         id: row.try_get("ledger_entry_id")?,
         tenant_id: row.try_get("tenant_id")?,
-        kind: spelled(row, "kind")?,
-        debit: spelled(row, "debit_account")?,
-        credit: spelled(row, "credit_account")?,
+        kind: parsed(row, "kind")?,
+        debit: parsed(row, "debit_account")?,
+        credit: parsed(row, "credit_account")?,
         amount: row.try_get("amount")?,
         currency: read_currency(row)?,
         notification_id: row.try_get("notification_id")?,
@@ -105,13 +106,4 @@ pub(super) fn read(row: &PgRow) -> Result<Entry, sqlx::Error> {
         reason: row.try_get("reason")?,
         created_at: row.try_get("created_at")?,
     })
-}
-
-pub(super) fn spelled<T: std::str::FromStr<Err = UnknownSpelling>>(
-    row: &PgRow,
-    column: &str,
-) -> Result<T, sqlx::Error> {
-    row.try_get::<&str, _>(column)?
-        .parse()
-        .map_err(|error: UnknownSpelling| sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.into() })
 }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::{Account, Balance, Entry, EntryKind, LedgerError};
 use crate::audit::{self, Act, Action};
+use crate::column::read_with;
 use crate::credit::amount;
 use crate::tenant::{Currency, TenantId, currency};
 
@@ -201,6 +202,5 @@ fn read_balance(row: &PgRow) -> Result<Balance, sqlx::Error> {
 }
 
 fn read_currency(row: &PgRow) -> Result<Currency, sqlx::Error> {
-    currency::parse(row.try_get("currency")?)
-        .map_err(|error| sqlx::Error::ColumnDecode { index: "currency".to_owned(), source: error.into() })
+    read_with(row, "currency", currency::parse)
 }

@@ -7,7 +7,8 @@ use rust_decimal::Decimal;
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Postgres, Row as _, Transaction};
 
-use super::{entry, read_currency};
+use super::read_currency;
+use crate::column::parsed;
 use crate::credit::ledger::LedgerError;
 use crate::credit::ledger::statement::{Asked, Moved, Statement, Sum};
 use crate::tenant::Currency;
@@ -89,7 +90,7 @@ pub async fn statement(pool: &PgPool, asked: &Asked) -> Result<Vec<Statement>, L
 
 fn read(row: &PgRow) -> Result<Moved, sqlx::Error> {
     Ok(Moved {
-        kind: entry::spelled(row, "kind")?,
+        kind: parsed(row, "kind")?,
         category: row.try_get("category")?,
         country: row.try_get("country")?,
         before: row.try_get::<Decimal, _>("before")?,

@@ -6,6 +6,7 @@ use sqlx::{PgConnection, PgPool, Row as _};
 use uuid::Uuid;
 
 use super::{Purchase, PurchaseError, PurchaseStatus, parse_status, status_str};
+use crate::column::read_with;
 use crate::credit::ledger::store::lock;
 use crate::tenant::{TenantId, currency};
 
@@ -96,16 +97,14 @@ async fn get(tx: &mut PgConnection, id: Uuid) -> Result<Purchase, PurchaseError>
 }
 
 fn read_purchase(row: &PgRow) -> Result<Purchase, sqlx::Error> {
-    let wrong =
-        |column: &str, error: String| sqlx::Error::ColumnDecode { index: column.to_owned(), source: error.into() };
     Ok(Purchase {
         id: row.try_get("purchase_id")?,
         tenant_id: row.try_get("tenant_id")?,
         tenant: row.try_get("code")?,
         amount: row.try_get("amount")?,
-        currency: currency::parse(row.try_get("currency")?).map_err(|error| wrong("currency", error.to_string()))?,
+        currency: read_with(row, "currency", currency::parse)?,
         email: row.try_get("email")?,
-        status: parse_status(row.try_get("status")?).map_err(|error| wrong("status", error.to_string()))?,
+        status: read_with(row, "status", parse_status)?,
         payment_reference: row.try_get("payment_reference")?,
         finance_phone: row.try_get("finance_phone")?,
         created_by: row.try_get("created_by")?,
