@@ -18,11 +18,13 @@ const ROWS: &str = "do $$
         for batch in 1..2000 loop
             insert into ledger_entry (tenant_id, ledger_entry_id, kind, debit_account, credit_account, amount, currency,
                                       notification_id, attempt, price_id)
-            select tenants[1 + (batch + g) % 20], gen_random_uuid(), 'post', 'available', 'spent', 356.65, 'IDR',
+            select tenants[1 + (batch + g) % 20],
+                   (substr(uuid_floor(now())::text, 1, 14) || '7' || substr(gen_random_uuid()::text, 16))::uuid, 'post', 'available', 'spent', 356.65, 'IDR',
                    gen_random_uuid(), 1, 7
             from generate_series(1, 500) g;
             insert into audit_entry (audit_entry_id, tenant_id, actor, action, subject, before, after)
-            select gen_random_uuid(), nullif(tenants[1 + g % 20], tenants[1]), 'user:' || gen_random_uuid(), 'tenant.set',
+            select (substr(uuid_floor(now())::text, 1, 14) || '7' || substr(gen_random_uuid()::text, 16))::uuid,
+                   nullif(tenants[1 + g % 20], tenants[1]), 'user:' || gen_random_uuid(), 'tenant.set',
                    'rs-harapan', '{\"whatsapp_on\":true,\"kinds_off\":[]}', '{\"whatsapp_on\":false,\"kinds_off\":[]}'
             from generate_series(1, 50) g;
             insert into event_log (event_log_id, events)

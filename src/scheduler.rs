@@ -71,7 +71,7 @@ pub struct Scheduler {
 impl Scheduler {
     /// Does its duties until `stop` completes; a mail in hand is finished, everything else can be left at any moment.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let client = crate::worker::open_redis(&self.redis)?;
+        let client = crate::worker::open_redis_to_serve(&self.redis).await?;
         let queue = || Queue::new(client.clone(), &self.redis.namespace);
         let patience = sweep::patience(self.worker.lease);
         let delivery = Delivery {

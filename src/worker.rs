@@ -13,8 +13,9 @@ use tokio::time::Instant;
 
 use crate::config::{RedisConfig, WhatsAppConfig, WorkerConfig};
 use crate::notification::{Ctx, Limits, Parts, Pipeline, process};
-use crate::queue::{Delivery, Options, Outcome, QueueBackend, hostname, unique_worker_name};
+use crate::queue::{self, Delivery, Options, Outcome, QueueBackend, hostname, unique_worker_name};
 use crate::secret::Keyring;
+use crate::task::Tasks;
 use crate::whatsapp;
 
 /// Answers are awaited so long after the signal; then they are unknown.
@@ -40,9 +41,10 @@ pub struct Worker {
 impl Worker {
     /// Works until `stop` completes, then ends in order.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
-        let client = open_redis(&self.redis)?;
+        let client = open_redis_to_serve(&self.redis).await?;
         let mut options = whatsapp::Options::new(self.whatsapp.api_url, self.whatsapp.api_version);
         options.read_timeout = self.whatsapp.read_timeout;
+        let tasks = Tasks::default();
         let pipeline = Pipeline::start(Parts {
             pool: self.pool,
             redis: client.clone(),
@@ -50,6 +52,7 @@ impl Worker {
             keyring: self.keyring,
             whatsapp: whatsapp::Client::new(options)?,
             limits: Limits::of(&self.worker),
+            tasks: tasks.clone(),
             lease: self.worker.lease,
         })
         .await?;
@@ -62,7 +65,7 @@ impl Worker {
         let name = options.worker.clone();
         let concurrency = options.concurrency;
         tracing::info!(worker = name, concurrency, lease = ?options.lease, "worker starts");
-        let backend = QueueBackend::start(client, options, pipeline.router());
+        let backend = QueueBackend::start(client, options, pipeline.router(), pipeline.on_rejected(), &tasks);
         let queue = backend.pool();
         let ctx = pipeline.ctx.clone();
         // A Monitor may build its worker again after an error; this Backend has none, so there is one.
@@ -78,8 +81,12 @@ impl Worker {
                     .build(handle)
             })
             .shutdown_timeout(END_AFTER);
+        let watched = tasks.clone();
         let signal = async move {
-            stop.await;
+            tokio::select! {
+                () = stop => {}
+                task = watched.panicked() => tracing::error!(task, "a task panicked: the worker ends"),
+            }
             tracing::info!(worker = name, in_hand = queue.in_hand(), "worker stops: finishing what is in hand");
             queue.stop();
             pipeline.set_deadline(Instant::now() + ANSWERS_UNTIL);
@@ -87,7 +94,7 @@ impl Worker {
         };
         monitor.run_with_signal(signal).await?;
         tracing::info!("worker ended");
-        Ok(())
+        Ok(tasks.check()?)
     }
 }
 
@@ -99,4 +106,17 @@ async fn handle(delivery: Delivery, ctx: Data<Arc<Ctx>>) -> Outcome {
 pub fn open_redis(config: &RedisConfig) -> anyhow::Result<Client> {
     Client::open(config.url.expose())
         .map_err(|_| anyhow::anyhow!("REDIS_URL is no address of Redis: write redis://user:password@host:6379/0"))
+}
+
+/// Opens Redis for a process that is to serve: it goes on while Redis is away, but not with a password that is wrong.
+pub async fn open_redis_to_serve(config: &RedisConfig) -> anyhow::Result<Client> {
+    let client = open_redis(config)?;
+    match queue::log_in(&client).await {
+        Ok(()) => {}
+        Err(error) if queue::is_log_in_refused(&error) => anyhow::bail!(
+            "REDIS_URL has no user and password that Redis takes: write them into it, as in redis://user:password@host:6379/0"
+        ),
+        Err(error) => tracing::warn!(%error, "Redis does not answer at the address of REDIS_URL; trying again"),
+    }
+    Ok(client)
 }

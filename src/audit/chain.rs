@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use chrono::{DateTime, Datelike as _, Utc};
+use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -21,6 +21,10 @@ pub(super) const GENESIS: Digest = [0; 32];
 
 /// A member is an id and the beginning of a digest.
 const MEMBER_BYTES: usize = 24;
+/// The database dates a row by the beginning of its transaction, which may be so much earlier than its place.
+const DATE_MARGIN: TimeDelta = TimeDelta::hours(1);
+/// An id is made by the clock of another machine; migrations/0015_audit_time.sql allows as much.
+const ID_MARGIN: TimeDelta = TimeDelta::days(1);
 /// The beginning of a digest only names the row; the seal's own digest covers the whole of it.
 const PRINT_BYTES: usize = 8;
 
@@ -54,6 +58,8 @@ impl Position {
 pub(super) struct Row {
     pub(super) position: Position,
     pub(super) digest: Digest,
+    /// When it says it was written; a part of the digest.
+    pub(super) created_at: DateTime<Utc>,
 }
 
 /// A run of rows.
@@ -141,6 +147,36 @@ fn print(digest: &Digest) -> &[u8] {
     &digest[..PRINT_BYTES]
 }
 
+/// The latest date among rows in the order of their transactions.
+#[derive(Debug, Default)]
+struct Latest {
+    xid: i64,
+    /// Of transactions before that one.
+    before: Option<DateTime<Utc>>,
+    /// Of that one too.
+    with: Option<DateTime<Utc>>,
+}
+
+impl Latest {
+    /// The latest date of a row of any earlier transaction.
+    fn before(&self, xid: i64) -> Option<DateTime<Utc>> {
+        if xid == self.xid { self.before } else { self.with }
+    }
+
+    fn add(&mut self, row: &Row) {
+        if row.position.xid != self.xid {
+            (self.xid, self.before) = (row.position.xid, self.with);
+        }
+        self.with = self.with.max(Some(row.created_at));
+    }
+}
+
+/// The moment in an id's first 48 bits, whatever version it claims to be.
+fn moment_of(id: Uuid) -> DateTime<Utc> {
+    let milliseconds = (id.as_u128() >> 80) as i64;
+    DateTime::from_timestamp_millis(milliseconds).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
 /// The partition of the event log that an id belongs to.
 fn month_of(id: Uuid) -> Option<String> {
     let (seconds, nanoseconds) = id.get_timestamp()?.to_unix();
@@ -153,6 +189,8 @@ fn month_of(id: Uuid) -> Option<String> {
 pub(super) struct Chains {
     source: Source,
     links: HashMap<Uuid, Link>,
+    /// The latest date of a row so far, and the one before its transaction.
+    latest: Latest,
     /// Partitions whose rows may be missing: they were dropped, and acts say so.
     dropped_months: HashSet<String>,
     /// Rows of dropped months that seals still name.
@@ -161,7 +199,7 @@ pub(super) struct Chains {
 
 impl Chains {
     pub(super) fn new(source: Source, dropped_months: HashSet<String>) -> Self {
-        Self { source, links: HashMap::new(), dropped_months, dropped: 0 }
+        Self { source, links: HashMap::new(), latest: Latest::default(), dropped_months, dropped: 0 }
     }
 
     fn is_dropped(&self, id: Uuid) -> bool {
@@ -180,7 +218,10 @@ impl Chains {
     /// Compares the rows of the next slice, in any order, with its seals, and tells what is wrong.
     pub(super) fn follow(&mut self, slice: &Slice, mut rows: Vec<Row>, mut seals: Vec<Seal>) -> Vec<Fault> {
         let mut faults = Vec::new();
-        rows.sort_unstable_by_key(|row| (row.position.tenant, row.position.xid, row.position.id));
+        rows.sort_unstable_by_key(|row| row.position);
+        let misdated = self.list_misdated(&rows, &seals);
+        // Each tenant's rows stay in order.
+        rows.sort_by_key(|row| row.position.tenant);
         seals.sort_unstable_by_key(|seal| (seal.tenant, seal.number));
         let mut rest = rows.as_slice();
         for seal in &seals {
@@ -195,6 +236,27 @@ impl Chains {
             rest = &rest[own..];
         }
         faults.extend(rest.iter().map(|row| self.fault(Wrong::Unsealed, row.position.tenant, row.position.id)));
+        faults.extend(misdated);
+        faults
+    }
+
+    /// Names the rows, which stand in order, whose date or id is not of the time at which they were written.
+    ///
+    /// A row that was sealed like any other is caught by its place: transactions before it have rows of later dates.
+    fn list_misdated(&mut self, rows: &[Row], seals: &[Seal]) -> Vec<Fault> {
+        // All seals of a slice are of one moment.
+        let sealed_at = seals.iter().map(|seal| seal.created_at).max();
+        let mut faults = Vec::new();
+        for row in rows {
+            let too_late = sealed_at.is_some_and(|sealed_at| row.created_at - sealed_at > DATE_MARGIN);
+            let too_early = self.latest.before(row.position.xid).is_some_and(|at| at - row.created_at > DATE_MARGIN);
+            let id_is_off = (moment_of(row.position.id) - row.created_at).abs() > ID_MARGIN;
+            if too_late || too_early || id_is_off {
+                faults.push(self.fault(Wrong::Misdated, row.position.tenant, row.position.id));
+            } else {
+                self.latest.add(row);
+            }
+        }
         faults
     }
 

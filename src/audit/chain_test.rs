@@ -18,7 +18,8 @@ fn row(xid: i64, tenant: u8, id: u32) -> Row {
     let position = Position { xid, tenant: Uuid::from_u128(u128::from(tenant)), id: Uuid::from_u128(u128::from(id)) };
     let mut digest = [0; 32];
     digest[..4].copy_from_slice(&id.to_be_bytes());
-    Row { position, digest }
+    // Ids so small are of the first moment.
+    Row { position, digest, created_at: DateTime::<Utc>::UNIX_EPOCH }
 }
 
 /// Seals rows, given for each slice as tenants.

@@ -16,6 +16,8 @@ pub enum Wrong {
     Inserted,
     /// A row stands where everything is sealed, and its tenant has no seal there.
     Unsealed,
+    /// A row carries another time than its place among the rows has, though it was sealed so.
+    Misdated,
     /// A seal is gone.
     SealMissing,
     /// A seal does not fit its rows or the seal before, though every row is as it was.
@@ -42,6 +44,7 @@ impl Wrong {
             Wrong::Removed => "removed",
             Wrong::Inserted => "inserted",
             Wrong::Unsealed => "unsealed",
+            Wrong::Misdated => "misdated",
             Wrong::SealMissing => "seal_missing",
             Wrong::SealChanged => "seal_changed",
             Wrong::SealStray => "seal_stray",
@@ -104,6 +107,10 @@ impl std::fmt::Display for Fault {
             Wrong::Unsealed => {
                 write!(f, "row {row} of {table} is in no seal: it was inserted later, or its seal was removed")
             }
+            Wrong::Misdated => write!(
+                f,
+                "row {row} of {table} was not written when it says: rows that were written before it are later, or its id or its seal is of another time"
+            ),
             Wrong::SealMissing => write!(f, "seal {number} of the chain over {table} is gone"),
             Wrong::SealChanged => {
                 write!(

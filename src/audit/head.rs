@@ -15,6 +15,7 @@ use super::chain::{Digest, GENESIS};
 use super::fault::{Fault, Wrong};
 use super::source::Source;
 use super::store;
+use crate::database;
 use crate::secret::{DecryptError, Keyring};
 
 /// Its name in `service_key`, and the associated data under which it is sealed.
@@ -183,7 +184,7 @@ impl std::fmt::Debug for Signer {
 
 /// Makes today's head unless there is one; of several schedulers one does.
 pub(super) async fn make(pool: &PgPool, signer: &Signer) -> Result<Option<Head>, sqlx::Error> {
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     if !store::try_lock(&mut tx, "head").await? {
         return Ok(None);
     }

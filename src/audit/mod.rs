@@ -10,6 +10,7 @@
 use serde_json::Value;
 use sqlx::{PgExecutor, PgPool};
 
+use crate::database;
 use crate::tenant::TenantId;
 
 mod action;
@@ -36,7 +37,7 @@ pub use field::Fields;
 pub use head::{Head, HeadError, KeptHead, Signer, Trust};
 pub use seal::{catch_up, count_unsealed, keep_sealing};
 pub use source::Source;
-pub use store::record;
+pub use store::{record, record_all};
 pub use verify::{Summary, verify, verify_heads};
 
 /// Whether a dump was restored into another cluster: new rows would stand among sealed ones.
@@ -48,7 +49,8 @@ pub async fn is_restored(executor: impl PgExecutor<'_>) -> Result<bool, sqlx::Er
 ///
 /// Run again, it does nothing.
 pub async fn rebase(pool: &PgPool, actor: &str) -> Result<Option<i64>, sqlx::Error> {
-    let mut tx = pool.begin().await?;
+    // All that is stored is looked through.
+    let mut tx = pool.begin_with(database::begin_sql!("set_config('statement_timeout', '0', true)")).await?;
     if !store::is_restored(&mut *tx).await? {
         return Ok(None);
     }

@@ -229,6 +229,60 @@ async fn rows_removed_inserted_and_moved_are_named(pool: PgPool) {
     assert_eq!(faults(&pool).await, []);
 }
 
+const COPY: &str = "create temp table forged on commit drop as select * from {table} order by xid desc limit 1; \
+                    update forged set {change}; insert into {table} table forged";
+
+/// Runs statements as anybody may who writes to the tables.
+async fn insert_plainly(pool: &PgPool, sql: &str) -> Result<(), sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut *tx).await?;
+    tx.commit().await
+}
+
+#[sqlx::test]
+async fn a_row_of_another_time_is_refused_and_named_if_the_refusal_was_passed(pool: PgPool) {
+    some(&pool).await;
+    keep(&pool).await;
+    let long_ago = Uuid::from_u128(Uuid::now_v7().as_u128() - ((200 * 86_400_000) << 80));
+    for (table, key) in
+        [("audit_entry", "audit_entry_id"), ("ledger_entry", "ledger_entry_id"), ("event_log", "event_log_id")]
+    {
+        let now = Uuid::now_v7();
+        // How an insert that passes the triggers dates itself; the clock of the chains is always right.
+        for (forged, dated) in [
+            (now, "created_at = '2026-01-01'"),
+            (long_ago, "created_at = now()"),
+            (long_ago, "created_at = '2026-01-01'"),
+            (now, "created_at = now() + interval '2 hours'"),
+        ] {
+            // The log has no partition for a month so long ago.
+            if table == "event_log" && forged == long_ago {
+                continue;
+            }
+            let change = format!("{key} = '{forged}', xid = audit_xid(), {dated}");
+            let sql = COPY.replace("{table}", table).replace("{change}", &change);
+            // Of entries the id alone is not judged at their insert.
+            if table != "ledger_entry" || !dated.ends_with("now()") {
+                let refused = insert_plainly(&pool, &sql).await.unwrap_err().to_string();
+                assert!(refused.contains(&format!("a row of {table}")), "{refused}");
+            }
+            tamper(&pool, &sql).await;
+            seal(&pool).await;
+            let found = faults(&pool).await;
+            assert_eq!(
+                (found[0].wrong, found[0].row, found.len()),
+                (Wrong::Misdated, Some(forged), 1),
+                "{table}: {change}: {found:?}"
+            );
+            restore(&pool).await;
+        }
+        let change = format!("{key} = '{now}', created_at = now(), xid = audit_xid() - 1");
+        let sql = COPY.replace("{table}", table).replace("{change}", &change);
+        assert!(insert_plainly(&pool, &sql).await.is_err());
+    }
+    assert_eq!(faults(&pool).await, []);
+}
+
 #[sqlx::test]
 async fn seals_removed_changed_and_swapped_are_found(pool: PgPool) {
     let (one, _, trust) = some(&pool).await;

@@ -20,6 +20,7 @@ use crate::notification::admit::{self, Admission, Request};
 use crate::notification::lifecycle::Answer;
 use crate::notification::record::Text;
 use crate::notification::{Ctx, Limits, Parts, Pipeline, process, settle};
+use crate::task::Tasks;
 use crate::telemetry::metric::{self, Metrics};
 use crate::whatsapp;
 
@@ -65,6 +66,7 @@ async fn start(home: &Home) -> anyhow::Result<Pipeline> {
         keyring: home.keyring()?,
         whatsapp: whatsapp::Client::new(whatsapp::Options::new(nobody, "v25.0"))?,
         limits: Limits { attempts_max: 8, unknown_window: TimeDelta::minutes(10) },
+        tasks: Tasks::default(),
         lease: Duration::from_secs(15),
     })
     .await

@@ -155,6 +155,11 @@ fn explain_database(database: &dyn DatabaseError, said: &str) -> String {
         Some("3D000") => format!("{said}: {database}; create it, or name another one in DATABASE_URL"),
         Some("53300") => format!("{said}: {database}; lower DATABASE_POOL or raise max_connections"),
         Some("57P03") => format!("{said}: {database}; Postgres is starting or stopping, try again"),
+        Some("55P03") => {
+            format!(
+                "{said}: {database}; somebody keeps it: try again, or look for open transactions in pg_stat_activity"
+            )
+        }
         Some("25006") => format!("{said}: {database}; DATABASE_URL must name the primary, not a replica"),
         Some("42501") => format!("{said}: {database}; the user in DATABASE_URL lacks this right"),
         _ => format!("{said}: {database}"),

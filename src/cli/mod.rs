@@ -25,6 +25,7 @@ mod help_test;
 mod mail;
 mod migrate;
 mod notification;
+mod opt_out;
 pub mod output;
 mod price;
 mod process;
@@ -38,6 +39,7 @@ mod tenant;
 #[cfg(test)]
 mod tests;
 mod value;
+mod view;
 mod web;
 
 pub use confirm::confirm;
@@ -114,6 +116,9 @@ pub enum Command {
     /// What became of jobs.
     #[command(subcommand)]
     Notification(notification::Command),
+    /// Patients who want no messages.
+    #[command(subcommand)]
+    OptOut(opt_out::Command),
     /// What waits in Redis, who works on it, what was rejected.
     #[command(subcommand)]
     Queue(queue::Command),
@@ -151,6 +156,7 @@ impl Command {
             Command::Purchase(_) => "purchase",
             Command::Mail(_) => "mail",
             Command::Notification(_) => "notification",
+            Command::OptOut(_) => "opt-out",
             Command::Queue(_) => "queue",
             Command::Audit(_) => "audit",
             Command::Secret(_) => "secret",
@@ -188,6 +194,7 @@ impl Command {
             Command::Notification(command) => {
                 notification::run(command, global, &database::connect_to_write(name).await?).await
             }
+            Command::OptOut(command) => opt_out::run(command, global, &database::connect_to_write(name).await?).await,
             Command::Queue(command) => queue::run(command, global).await,
             Command::Audit(command) => audit::run(command, global).await,
             Command::Secret(command) => secret::run(command, global, &database::connect_to_write(name).await?).await,
@@ -200,10 +207,27 @@ impl Command {
     }
 }
 
-/// Who types, as ledger and prices record it: the name at the operating system.
+/// Flags that do not fit together, or one that only another can judge: wrong usage, as clap would have it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct WrongUsage(String);
+
+/// Who types, as ledger, prices and audit record it: whose process this is. $USER says what anybody wrote into it.
 fn actor() -> String {
-    let user = environment("USER").or_else(|| environment("LOGNAME")).filter(|name| !name.is_empty());
-    format!("cli:{}", user.as_deref().unwrap_or("unknown"))
+    let uid = rustix::process::getuid().as_raw();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    find_name(&users, uid).map_or_else(|| format!("cli:uid-{uid}"), |name| format!("cli:{name}"))
+}
+
+/// The name of a user in the file passwd(5); users of a directory service are not in it.
+fn find_name(users: &str, uid: u32) -> Option<&str> {
+    let uid = uid.to_string();
+    let mut names = users.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let (name, of) = (fields.next()?, fields.nth(1)?);
+        (of == uid && (1..=100).contains(&name.chars().count())).then_some(name)
+    });
+    names.next()
 }
 
 /// Writes a line to stderr; if that is closed, there is nobody left to tell.
@@ -224,7 +248,7 @@ pub fn main() -> ExitCode {
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             tell(&format!("error: {}", database::explain(&error)));
-            ExitCode::FAILURE
+            if error.is::<WrongUsage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

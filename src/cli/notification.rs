@@ -10,7 +10,7 @@ use serde::Serialize;
 use sqlx::PgPool;
 
 use super::output::{Column, Show, moment, number, text};
-use super::{Global, Output, value};
+use super::{Global, Output, value, view};
 use crate::notification::Status;
 use crate::notification::store::{self, AttemptView, Filter, NotificationView};
 use crate::tenant::store as tenant_store;
@@ -37,7 +37,8 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  kmsnotif notification list --tenant rs-harapan --status failed\n  \
     kmsnotif notification list --tenant rs-harapan --limit 20 --json\n\n\
-    Without --tenant the notifications of all tenants are sorted first, which takes its time.")]
+    Without --tenant the notifications of all tenants are sorted first, which takes its time.\n\
+    The audit keeps who listed what, one act per command.")]
 pub struct List {
     /// Of this tenant only: its code.
     #[arg(long)]
@@ -48,6 +49,15 @@ pub struct List {
     /// At most so many rows.
     #[arg(long, value_parser = value::limit)]
     limit: Option<i64>,
+}
+
+impl List {
+    /// What it shows, as the audit has it.
+    fn subject(&self) -> String {
+        let status = self.status.map(|status| status.as_str().to_owned());
+        let limit = self.limit.map(|limit| limit.to_string());
+        view::subject("notification list", &[("tenant", self.tenant.clone()), ("status", status), ("limit", limit)])
+    }
 }
 
 /// Flags of `notification show`.
@@ -188,8 +198,13 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
             let tenant = value::tenant_id(args.tenant.as_deref(), pool).await?;
             let filter = Filter { tenant, status: args.status, limit: args.limit };
             let mut rows = pin!(store::list(pool, &filter));
+            let mut viewed = false;
             while let Some(row) = rows.next().await {
-                output.row(&Row(row?))?;
+                let row = row?;
+                if !std::mem::replace(&mut viewed, true) {
+                    view::record(pool, tenant, args.subject()).await?;
+                }
+                output.row(&Row(row))?;
             }
         }
         Command::Resend(args) => return resend::run(*args, global, pool).await,
@@ -204,6 +219,7 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
                     args.id
                 );
             };
+            view::record(pool, Some(tenant.id), shown.notification.to_string()).await?;
             if global.json {
                 output.one(&Whole(shown))?;
             } else {

@@ -49,7 +49,7 @@ pub struct Set {
     #[arg(long)]
     category: Category,
     /// The price of one notification; 0 is allowed.
-    #[arg(long, allow_hyphen_values = true, value_parser = value::decimal)]
+    #[arg(long, allow_hyphen_values = true, value_parser = value::price)]
     price: Decimal,
     /// In force from midnight of this date, in the zone of each tenant.
     #[arg(long)]
@@ -66,6 +66,9 @@ pub struct List {
     /// In this currency only.
     #[arg(long, value_parser = currency::parse)]
     currency: Option<Currency>,
+    /// Of this category only.
+    #[arg(long)]
+    category: Option<Category>,
     /// Withdrawn ones too.
     #[arg(long)]
     withdrawn: bool,
@@ -218,8 +221,9 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
             let key = PriceKey { country, currency, category };
             output.one(&PriceAnswer::from(store::set(pool, key, price, effective, &actor()).await?))?;
         }
-        Command::List(List { country, currency, withdrawn, limit }) => {
-            let mut rows = pin!(store::list(pool, &store::PriceFilter { country, currency, withdrawn, limit }));
+        Command::List(List { country, currency, category, withdrawn, limit }) => {
+            let mut rows =
+                pin!(store::list(pool, &store::PriceFilter { country, currency, category, withdrawn, limit }));
             while let Some(row) = rows.next().await {
                 output.row(&PriceAnswer::from(row?))?;
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::database;
+use super::{database, value};
 use crate::config::{MailConfig, RedisConfig, RetentionConfig, WhatsAppConfig, WorkerConfig, environment};
 use crate::scheduler::Scheduler;
 use crate::secret::{Keyring, SecretKeys};
@@ -23,7 +23,7 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(5);
 #[command(after_help = "Example:\n  kmsnotif worker --concurrency 500 --metrics-addr 127.0.0.1:9100")]
 pub struct WorkerArgs {
     /// Jobs in hand at once [default: WORKER_CONCURRENCY, or 256].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = value::concurrency, allow_hyphen_values = true)]
     concurrency: Option<usize>,
     /// Serve /metrics and /healthz here.
     #[arg(long, value_name = "ADDRESS")]
@@ -42,13 +42,6 @@ pub struct SchedulerArgs {
 pub(super) async fn run_worker(args: WorkerArgs, traces: Traces) -> anyhow::Result<()> {
     let mut worker = WorkerConfig::from_env(&environment)?;
     if let Some(concurrency) = args.concurrency {
-        let allowed = WorkerConfig::CONCURRENCY;
-        anyhow::ensure!(
-            allowed.contains(&concurrency),
-            "--concurrency is {concurrency}: give a number from {} to {}",
-            allowed.start(),
-            allowed.end()
-        );
         worker.concurrency = concurrency;
     }
     let redis = RedisConfig::from_env(&environment)?;

@@ -43,13 +43,13 @@ pub struct Create {
     #[arg(long)]
     tenant: String,
     /// How much, in the tenant's currency, with at most its decimals.
-    #[arg(long, allow_hyphen_values = true, value_parser = value::decimal)]
+    #[arg(long, allow_hyphen_values = true, value_parser = value::positive)]
     amount: Decimal,
     /// The currency that is meant; refused unless it is the tenant's [default: the tenant's].
     #[arg(long, value_parser = currency::parse)]
     currency: Option<Currency>,
     /// Who is told of payment and grant.
-    #[arg(long)]
+    #[arg(long, value_parser = value::email)]
     email: String,
 }
 
@@ -178,10 +178,13 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
             output.one(&PurchaseAnswer::from(purchase))?;
         }
         Command::Cancel(Cancel { purchase_id: id }) => {
-            let Purchase { tenant, amount, currency, .. } =
+            let Purchase { tenant, amount, currency, status, .. } =
                 store::find(pool, id).await?.ok_or(PurchaseError::NotFound(id))?;
-            let (amount, currency) = (amount::format(amount), currency.code());
-            confirm(global, &format!("Cancel the purchase of {amount} {currency} by {tenant}?"))?;
+            // Whatever else it is, there is nothing to cancel, and so nothing to ask.
+            if status == PurchaseStatus::Pending {
+                let (amount, currency) = (amount::format(amount), currency.code());
+                confirm(global, &format!("Cancel the purchase of {amount} {currency} by {tenant}?"))?;
+            }
             output.one(&PurchaseAnswer::from(store::cancel(pool, id, &actor()).await?))?;
         }
         Command::Payments(args) => payment::list(args, pool, &mut output).await?,

@@ -20,6 +20,12 @@ const EXAMPLES: &str = "Examples:\n  WHATSAPP_APP_SECRET=… kmsnotif simulator 
 const ABOUT: &str = "It checks requests, answers wamids and tells statuses by signed webhooks. Point workers at it \
     with WHATSAPP_API_URL. In the browser it shows a phone for each recipient, with the messages that arrived. \
     The last four digits of the recipient's number choose a fault; all other numbers behave well.\n\n\
+    A phone answers: its page sends what is typed (STOP, BERHENTI, ARRÊT and START are understood) and the choice about \
+    marketing messages to the receiver, signed as Meta does. Scripts do the same by POST /_simulator/inbound\n  \
+    {\"from\": \"+62812…\", \"text\": \"STOP\", \"phone_number_id\": \"1001\"}\n\
+    and POST /_simulator/preference\n  \
+    {\"from\": \"+62812…\", \"value\": \"stop\", \"phone_number_id\": \"1001\"}     or \"resume\"\n\
+    Without phone_number_id the sender that wrote last is meant.\n\n\
     Point the scheduler at its mail server with SMTP_URL: what arrives is shown under /mail. \
     POST /_simulator/mail/faults lets it refuse; {} ends that:\n  \
     {\"refuse\": 421}   {\"reject\": {\"a@b.example\": 550}}   {\"drop_taken\": 1}   {\"answer_after_ms\": 5000}\n\n\

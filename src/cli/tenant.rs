@@ -5,14 +5,14 @@ use std::pin::pin;
 
 use anyhow::{Context as _, bail};
 use chrono_tz::Tz;
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use futures::StreamExt as _;
 use kmsnotif_jobs::{Kind, Language};
 use rust_decimal::Decimal;
 use sqlx::PgPool;
 
 use super::value::{self, OrNone};
-use super::{Global, Output, actor};
+use super::{Global, Output, WrongUsage, actor, tell};
 use crate::config::environment;
 use crate::secret::{Keyring, Secret, SecretKeys};
 use crate::tenant::{
@@ -54,10 +54,10 @@ pub enum WhatsappCommand {
 )]
 pub struct Add {
     /// What producers write into jobs; it never changes (rs-harapan).
-    #[arg(long)]
+    #[arg(long, value_parser = value::code)]
     code: String,
     /// The hospital's name.
-    #[arg(long)]
+    #[arg(long, value_parser = value::name)]
     name: String,
     /// Where its patients are (ISO 3166); national phone numbers are read against it.
     #[arg(long)]
@@ -79,16 +79,16 @@ pub struct Add {
 #[derive(Debug, Args)]
 struct Settings {
     /// Where alerts go; `none` for nowhere.
-    #[arg(long)]
+    #[arg(long, value_parser = value::email_or_none)]
     alert_email: Option<OrNone>,
     /// Whom purchases concern, as a phone number; `none` for nobody.
     #[arg(long)]
     finance_phone: Option<OrNone>,
     /// Warn when available credit falls below this amount; `none` for never.
-    #[arg(long)]
+    #[arg(long, value_parser = value::threshold_or_none, allow_hyphen_values = true)]
     low_balance_threshold: Option<OrNone>,
     /// Days until a notification's patient data is erased; 365 for a new tenant.
-    #[arg(long)]
+    #[arg(long, value_parser = value::retention, allow_hyphen_values = true)]
     retention_days: Option<i32>,
     /// The WhatsApp_Notification switch as a whole: on or off.
     #[arg(long, value_parser = value::switch, value_name = "on|off")]
@@ -102,7 +102,7 @@ impl Settings {
     fn change(&self, country: CountryCode) -> anyhow::Result<TenantChange> {
         let kinds = |on: bool| self.kinds.iter().filter(|(_, state)| *state == on).map(|(kind, _)| *kind).collect();
         if let Some((kind, _)) = self.kinds.iter().find(|(kind, on)| self.kinds.contains(&(*kind, !on))) {
-            bail!("{kind} is given as on and as off: give it once");
+            return Err(WrongUsage(format!("{kind} is given as on and as off: give it once")).into());
         }
         let threshold = |text: &str| -> anyhow::Result<Decimal> { Ok(value::decimal(text)?) };
         Ok(TenantChange {
@@ -111,7 +111,8 @@ impl Settings {
                 .finance_phone
                 .as_ref()
                 .map(|value| value.read(|text| phone::parse(text, country)))
-                .transpose()?,
+                .transpose()
+                .map_err(|error| WrongUsage(format!("--finance-phone: {error}")))?,
             low_balance_threshold: self
                 .low_balance_threshold
                 .as_ref()
@@ -146,6 +147,10 @@ pub struct Show {
 
 /// Flags of `tenant set`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("change").required(true).multiple(true).args([
+    "name", "country", "currency", "time_zone", "language", "alert_email", "finance_phone", "low_balance_threshold",
+    "retention_days", "whatsapp", "kinds",
+])))]
 #[command(
     after_help = "Example:\n  kmsnotif tenant set --tenant rs-harapan --whatsapp on --kind consultation_reminder=off"
 )]
@@ -154,7 +159,7 @@ pub struct Set {
     #[arg(long)]
     tenant: String,
     /// The hospital's name.
-    #[arg(long)]
+    #[arg(long, value_parser = value::name)]
     name: Option<String>,
     /// Where its patients are (ISO 3166).
     #[arg(long)]
@@ -186,10 +191,10 @@ pub struct WhatsappSet {
     #[arg(long)]
     sender: String,
     /// Meta's id of the sender.
-    #[arg(long)]
+    #[arg(long, value_parser = value::phone_number_id)]
     phone_number_id: String,
     /// Meta's id of the WhatsApp business account.
-    #[arg(long)]
+    #[arg(long, value_parser = value::waba_id)]
     waba_id: String,
     /// Prices of this country count where the recipient's has none (ISO 3166).
     #[arg(long)]
@@ -201,7 +206,7 @@ pub struct WhatsappSet {
     #[arg(long, value_name = "true|false")]
     active: Option<bool>,
     /// Messages a second that Meta allows this sender [default: as it was; 80 for a new one].
-    #[arg(long)]
+    #[arg(long, value_parser = value::rate, allow_hyphen_values = true)]
     rate: Option<u32>,
     /// Keep the token that is stored and read no other.
     #[arg(long)]
@@ -255,7 +260,8 @@ async fn set_whatsapp(args: WhatsappSet, pool: &PgPool) -> anyhow::Result<crate:
     let keyring = Keyring::new(&SecretKeys::from_env(&environment)?);
     let token = if args.keep_token { None } else { read_token()? };
     let change = ConfigurationChange {
-        sender: phone::parse_sender(&args.sender, args.country)?,
+        sender: phone::parse_sender(&args.sender, args.country)
+            .map_err(|error| WrongUsage(format!("--sender: {error}")))?,
         phone_number_id: args.phone_number_id,
         waba_id: args.waba_id,
         country: args.country,
@@ -264,7 +270,16 @@ async fn set_whatsapp(args: WhatsappSet, pool: &PgPool) -> anyhow::Result<crate:
         active: args.active,
         token,
     };
-    Ok(store::set_configuration(pool, &keyring, &args.tenant, &change, &actor()).await?)
+    let tenant = store::set_configuration(pool, &keyring, &args.tenant, &change, &actor()).await?;
+    let others = store::list_codes_of_sender(pool, tenant.id, &change.phone_number_id).await?;
+    if !others.is_empty() {
+        tell(&format!(
+            "warning: the phone number id {} is also that of {}: patients see one sender for both, and its pace and its blocks are not shared; give each tenant its own",
+            change.phone_number_id,
+            others.join(", ")
+        ));
+    }
+    Ok(tenant)
 }
 
 /// Reads the token from standard input; none if there is nothing.

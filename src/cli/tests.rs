@@ -2,7 +2,7 @@
 
 use clap::{CommandFactory as _, Parser as _};
 
-use super::Cli;
+use super::{Cli, actor, find_name};
 
 #[test]
 fn the_tree_of_commands_is_sound() {
@@ -22,7 +22,7 @@ fn commands_that_scripts_depend_on_are_read() {
         "purchase list --tenant rs-harapan --status pending --json",
         "purchase payments --refused --purchase 01980c5e-8f2a-7c3e-9d41-3f0a5b6c7d8e --json",
         "price quote --tenant rs-harapan --kind registration_confirmed --to 081234567890 --count 10 --at 2026-07-01",
-        "price list --country ID --currency IDR --json",
+        "price list --country ID --currency IDR --category utility --json",
         "price withdraw 12 --yes",
         "credit balance --tenant rs-harapan --json",
         "credit ledger --tenant rs-harapan --json",
@@ -41,6 +41,9 @@ fn commands_that_scripts_depend_on_are_read() {
         "notification resend --tenant rs-harapan --id REG-2026-000123 --yes",
         "notification resend --status not_sent --reason insufficient_credit --tenant rs-harapan --since 2026-11-24 \
          --until 2026-11-25T09:30:00+07:00 --kind registration_confirmed --dry-run --yes --json",
+        "opt-out list --tenant rs-harapan --to 081234567890 --limit 5 --json",
+        "opt-out add --tenant rs-harapan --to 081234567890 --yes",
+        "opt-out remove --tenant rs-harapan --to +6281234567890 --scope marketing --json",
         "queue stats --json",
         "queue workers",
         "queue pause --tenant rs-harapan --kind consultation_reminder --json",
@@ -66,9 +69,46 @@ fn commands_that_scripts_depend_on_are_read() {
 }
 
 #[test]
+fn who_types_is_the_user_of_the_process() {
+    let users = "root:x:0:0:root:/root:/bin/bash\nani:x:1000:1000::/home/ani:/bin/sh\n:x:7:7::/:\nbroken\n";
+    assert_eq!((find_name(users, 0), find_name(users, 1_000)), (Some("root"), Some("ani")));
+    assert_eq!((find_name(users, 7), find_name(users, 10), find_name("", 0)), (None, None, None));
+    let uid = rustix::process::getuid().as_raw();
+    let name = find_name(&std::fs::read_to_string("/etc/passwd").unwrap(), uid).map(str::to_owned);
+    assert_eq!(actor(), format!("cli:{}", name.unwrap_or_else(|| format!("uid-{uid}"))));
+}
+
+#[test]
+fn a_wrong_value_is_told_with_its_remedy() {
+    for (line, remedy) in [
+        ("worker --concurrency 0", "give a number from 1 to 100000"),
+        ("tenant set --tenant a --retention-days 0", "retention is 1 to 36500 days"),
+        ("tenant set --tenant a --alert-email nobody", "write it as name@domain.example"),
+    ] {
+        let read = Cli::try_parse_from(std::iter::once("kmsnotif").chain(line.split(' ')));
+        let said = read.unwrap_err().to_string();
+        assert!(said.contains(remedy), "{said}");
+    }
+}
+
+#[test]
 fn wrong_values_are_wrong_usage() {
     for line in [
         "tenant set --tenant a --kind nothing=off",
+        "tenant set --tenant a",
+        "tenant set --tenant a --alert-email nobody",
+        "tenant set --tenant a --retention-days 0",
+        "tenant set --tenant a --retention-days -1",
+        "tenant set --tenant a --low-balance-threshold -5",
+        "tenant add --code BAD --name RS --country ID --currency IDR --time-zone Asia/Jakarta",
+        "tenant whatsapp set --tenant a --sender +62215550101 --phone-number-id 1001 --waba-id 2001 --country ID --currency IDR --rate 0",
+        "tenant whatsapp set --tenant a --sender +62215550101 --phone-number-id a/b --waba-id 2001 --country ID --currency IDR",
+        "price set --country ID --currency IDR --category utility --price -1 --effective 2026-01-01",
+        "purchase create --tenant a --amount 5 --email nobody",
+        "purchase create --tenant a --amount 0 --email a@b.example",
+        "purchase create --tenant a --amount=-5 --email a@b.example",
+        "worker --concurrency 0",
+        "worker --concurrency -1",
         "price set --country ZZ --currency IDR --category utility --price 1 --effective 2026-01-01",
         "price set --country ID --currency IDR --category utility --price 1e3 --effective 2026-01-01",
         "price quote --tenant a --kind registration_confirmed --category utility",
@@ -88,6 +128,10 @@ fn wrong_values_are_wrong_usage() {
         "notification resend --tenant a --id x --status not_sent",
         "notification resend --tenant a --id x --dry-run",
         "notification resend --tenant a --status not_sent --reason Credit",
+        "opt-out list",
+        "opt-out add --tenant a",
+        "opt-out remove --tenant a --to 0812 --scope some",
+        "notification resend --tenant a --status not_sent --reason nonsense",
         "queue rejected requeue",
         "queue rejected purge 1-0 --all",
         "queue rejected purge 1-0 --error x",

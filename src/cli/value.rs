@@ -6,9 +6,11 @@ use kmsnotif_jobs::Kind;
 use rust_decimal::Decimal;
 use sqlx::PgPool;
 
+use crate::config::WorkerConfig;
 use crate::credit::amount::{self, AmountError};
 use crate::credit::ledger::start_of_day;
-use crate::tenant::{TenantError, TenantId, store as tenant_store};
+use crate::tenant::email::{self, InvalidEmail};
+use crate::tenant::{TenantError, TenantId, change, store as tenant_store};
 
 /// `on` or `off`.
 pub(super) fn switch(text: &str) -> Result<bool, &'static str> {
@@ -35,6 +37,80 @@ pub(super) fn decimal(text: &str) -> Result<Decimal, AmountError> {
     amount::parse(text)
 }
 
+/// A price: an amount from 0.
+pub(super) fn price(text: &str) -> Result<Decimal, AmountError> {
+    let price = amount::parse(text)?;
+    amount::check_price(price).map(|()| price)
+}
+
+/// An amount above 0.
+pub(super) fn positive(text: &str) -> Result<Decimal, AmountError> {
+    let amount = amount::parse(text)?;
+    if amount > Decimal::ZERO { Ok(amount) } else { Err(AmountError::NotPositive(amount)) }
+}
+
+/// An e-mail address.
+pub(super) fn email(text: &str) -> Result<String, InvalidEmail> {
+    email::parse(text)
+}
+
+/// An e-mail address, or `none`.
+pub(super) fn email_or_none(text: &str) -> Result<OrNone, InvalidEmail> {
+    let value = or_none(text);
+    value.read(email::parse).map(|_| value)
+}
+
+/// An amount from 0 that a balance can fall below, or `none`.
+pub(super) fn threshold_or_none(text: &str) -> Result<OrNone, String> {
+    let value = or_none(text);
+    let amount = value.read(amount::parse).map_err(|error| error.to_string())?;
+    amount.map_or(Ok(()), change::check_threshold).map_err(|error| error.to_string())?;
+    Ok(value)
+}
+
+/// A tenant's code that is to be.
+pub(super) fn code(text: &str) -> Result<String, TenantError> {
+    change::check_code(text).map(|()| text.to_owned())
+}
+
+/// A hospital's name.
+pub(super) fn name(text: &str) -> Result<String, TenantError> {
+    change::check_name(text).map(|()| text.to_owned())
+}
+
+/// Meta's id of a sender.
+pub(super) fn phone_number_id(text: &str) -> Result<String, TenantError> {
+    change::check_phone_number_id(text).map(|()| text.to_owned())
+}
+
+/// Meta's id of an account.
+pub(super) fn waba_id(text: &str) -> Result<String, TenantError> {
+    change::check_waba_id(text).map(|()| text.to_owned())
+}
+
+/// Days that patients' data is kept.
+pub(super) fn retention(text: &str) -> Result<i32, TenantError> {
+    let days = text.parse::<i32>().map_err(|_| TenantError::Retention)?;
+    change::check_retention(days).map(|()| days)
+}
+
+/// Messages a second.
+pub(super) fn rate(text: &str) -> Result<u32, TenantError> {
+    let rate = text.parse::<u32>().map_err(|_| TenantError::Rate)?;
+    change::check_rate(rate).map(|()| rate)
+}
+
+/// Jobs in hand at once.
+pub(super) fn concurrency(text: &str) -> Result<usize, String> {
+    let allowed = WorkerConfig::CONCURRENCY;
+    let wrong = || format!("give a number from {} to {}", allowed.start(), allowed.end());
+    text.parse().ok().filter(|number| allowed.contains(number)).ok_or_else(wrong)
+}
+
+fn or_none(text: &str) -> OrNone {
+    if matches!(text, "none" | "") { OrNone::None } else { OrNone::Some(text.to_owned()) }
+}
+
 /// A value, or `none` to take it away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum OrNone {
@@ -57,7 +133,7 @@ impl OrNone {
 impl std::str::FromStr for OrNone {
     type Err = std::convert::Infallible;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(if matches!(text, "none" | "") { OrNone::None } else { OrNone::Some(text.to_owned()) })
+        Ok(or_none(text))
     }
 }
 

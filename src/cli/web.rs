@@ -10,15 +10,17 @@ use super::database;
 use super::process::terminated;
 use crate::config::{RedisConfig, WebConfig, environment};
 use crate::queue::Queue;
+use crate::secret::SecretKeys;
 use crate::telemetry::metric;
 use crate::web;
-use crate::worker::open_redis;
+use crate::worker::open_redis_to_serve;
 
 /// Answers over HTTP on $PORT: health, metrics, webhooks. Run as many as you like, behind a proxy with TLS.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  kmsnotif web\n  PORT=8080 kmsnotif web --bind 127.0.0.1\n\n\
     /healthz says whether the process lives, /readyz whether Postgres and Redis answer it;\n\
-    /metrics is for Prometheus, /webhooks/whatsapp for Meta.")]
+    /metrics is for Prometheus, /webhooks/whatsapp for Meta,\n\
+    /webhooks/payments for the payment gateway (docs/PAYMENTS.md).")]
 pub struct Args {
     /// Listen on this address only.
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
@@ -27,13 +29,15 @@ pub struct Args {
 
 pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let config = WebConfig::from_env(&environment)?;
+    // What the console and the API show is sealed by them; a process without them would start and fail later.
+    SecretKeys::from_env(&environment)?;
     let redis = RedisConfig::from_env(&environment)?;
-    let queue = Arc::new(Queue::new(open_redis(&redis)?, &redis.namespace));
     let metrics = metric::install_metrics().context("cannot collect metrics")?;
     // Before anything else takes time: a taken port is told at once.
     let listener = TcpListener::bind((args.bind, config.port)).await.with_context(|| {
         format!("cannot listen on {}:{}: end what listens there, or set PORT to another one", args.bind, config.port)
     })?;
+    let queue = Arc::new(Queue::new(open_redis_to_serve(&redis).await?, &redis.namespace));
     let pool = database::connect_to_write("web").await?;
     let parts = web::Parts { pool, queue, config, metrics, schema_version: database::schema_version() };
     Ok(web::run(parts, listener, terminated()).await?)

@@ -13,10 +13,12 @@ use uuid::Uuid;
 
 use super::lifecycle::{self, Limits};
 use super::record::{Change, NotificationId, Record};
+use super::refusal;
 use super::settings::Known;
 use super::status::{Reason, Status};
 use super::store;
 use crate::credit::price::{PriceBook, PriceKey};
+use crate::opt_out::OptedOut;
 use crate::queue::Outcome;
 use crate::render::Category;
 use crate::tenant::{E164, TenantId, phone};
@@ -86,6 +88,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) inserted: HashSet<(TenantId, String)>,
     /// What stands under the keys that were taken before.
     pub(crate) existing: HashMap<(TenantId, String), store::Existing>,
+    /// Who of the recipients opted out.
+    pub(crate) opted_out: OptedOut,
     pub(crate) prices: Arc<PriceBook>,
     /// The latest day on which each price was used here.
     pub(crate) prices_used: HashMap<PriceKey, chrono::NaiveDate>,
@@ -109,7 +113,7 @@ impl<'a> Batch<'a> {
         }
         match self.existing.remove(&key) {
             // The same delivery is the same job, even if the tenant's defaults for it changed meanwhile.
-            Some(store::Existing { content_hash, record: Some(record), recipient, language })
+            Some(store::Existing { content_hash, record: Some(record), recipient, recipient_hash, language })
                 if record.token == request.token =>
             {
                 if content_hash == request.content_hash {
@@ -117,7 +121,7 @@ impl<'a> Batch<'a> {
                 }
                 // What it was admitted with stands.
                 let language = language.unwrap_or(request.language);
-                self.decide_again(&Request { recipient, language, ..request.clone() }, record)
+                self.decide_again(&Request { recipient, recipient_hash, language, ..request.clone() }, record)
             }
             Some(existing) if existing.content_hash == CANCELLED_UNSEEN => duplicate(true, &request.job.id),
             Some(existing) if !is_same_content(request, &existing) => duplicate(false, &request.job.id),
@@ -149,6 +153,8 @@ impl<'a> Batch<'a> {
 
     fn refuse(&mut self, request: &'a Request, mut change: Change, reason: Reason) -> Admission {
         change.status(Status::NotSent, Some(reason.as_str()));
+        change.lacks_credit =
+            reason == Reason::InsufficientCredit && refusal::is_new(request.job.kind(), &request.token);
         self.fresh.push(Fresh { change, request });
         Admission::Settled(Outcome::Done)
     }
@@ -211,7 +217,9 @@ impl<'a> Batch<'a> {
             record.attempt_started_at = None;
             record.seq -= 1;
             record.status = Status::Waiting;
-            self.changes.push(lifecycle::give_up(record, Reason::InsufficientCredit, self.now));
+            let mut change = lifecycle::give_up(record, Reason::InsufficientCredit, self.now);
+            change.lacks_credit = refusal::is_new(request.job.kind(), &request.token);
+            self.changes.push(change);
             return Admission::Settled(Outcome::Done);
         }
         let admission = send(request, change.record.notification_id, change.record.attempt);
@@ -231,6 +239,10 @@ impl<'a> Batch<'a> {
         }
         if request.recipient.is_none() {
             return Some(Reason::InvalidRecipient);
+        }
+        let opted_out = |hash| self.opted_out.forbids(tenant.id, hash, request.category);
+        if request.recipient_hash.is_some_and(opted_out) {
+            return Some(Reason::OptedOut);
         }
         if request.job.expires_at.is_some_and(|expires_at| expires_at <= self.now) {
             return Some(Reason::Expired);
@@ -296,13 +308,12 @@ fn is_same_content(request: &Request, existing: &store::Existing) -> bool {
 }
 
 fn duplicate(same_content: bool, id: &str) -> Admission {
-    Admission::Settled(if same_content {
-        Outcome::Done
-    } else {
-        Outcome::Reject {
-            error: format!("id {id:?} was used before for other content: give every notification an id of its own"),
-        }
-    })
+    Admission::Settled(if same_content { Outcome::Done } else { Outcome::Reject { error: used_before(id) } })
+}
+
+/// Why a job is rejected whose id is another one's.
+pub(crate) fn used_before(id: &str) -> String {
+    format!("id {id:?} was used before for other content: give every notification an id of its own")
 }
 
 fn new_record(request: &Request) -> Record {

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+use crate::database::is_held_up;
+use crate::task::Tasks;
+
 /// First wait after the database failed; doubles up to [`BACKOFF_MAX`].
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
@@ -23,12 +26,22 @@ pub(crate) trait Write: Send + Sync + 'static {
     fn write(&self, requests: &[Self::Request]) -> impl Future<Output = Result<Vec<Self::Answer>, sqlx::Error>> + Send;
 }
 
-/// One request spoils every batch it is in; the database's reason.
+/// Why a request was not written.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the database refuses it: {0}")]
-pub(crate) struct Spoiled(pub(crate) String);
+pub(crate) enum Unwritten {
+    /// It spoils every batch it is in; the database's reason.
+    #[error("the database refuses it: {0}")]
+    Spoiled(String),
+    /// Somebody keeps what it needs locked: it is to be asked again later, while others go on.
+    #[error("somebody keeps locked what it needs")]
+    HeldUp,
+    /// Nobody writes any more: the process ends.
+    #[error("the writer ended")]
+    Ended,
+}
 
-type Waiting<W> = (<W as Write>::Request, oneshot::Sender<Result<<W as Write>::Answer, Spoiled>>);
+type Answer<W> = Result<<W as Write>::Answer, Unwritten>;
+type Waiting<W> = (<W as Write>::Request, oneshot::Sender<Answer<W>>);
 
 /// The door to a set of writers.
 #[derive(Debug)]
@@ -44,22 +57,21 @@ impl<W: Write> Clone for Batches<W> {
 
 impl<W: Write> Batches<W> {
     /// Starts `writers` tasks that write batches of at most `size` requests.
-    pub(crate) fn start(write: W, writers: usize, size: usize) -> Self {
+    pub(crate) fn start(write: W, writers: usize, size: usize, tasks: &Tasks) -> Self {
         let (requests, receiver) = mpsc::channel(size * 4);
         let receiver = Arc::new(Mutex::new(receiver));
         let write = Arc::new(write);
         for _ in 0..writers {
-            tokio::spawn(serve(write.clone(), receiver.clone(), size));
+            tasks.spawn("a writer of batches", serve(write.clone(), receiver.clone(), size));
         }
         Self { requests }
     }
 
     /// Has one request written; waits as long as the database is away.
-    pub(crate) async fn submit(&self, request: W::Request) -> Result<W::Answer, Spoiled> {
+    pub(crate) async fn submit(&self, request: W::Request) -> Answer<W> {
         let (answer, answered) = oneshot::channel();
-        let gone = || Spoiled("the writer ended".to_owned());
-        self.requests.send((request, answer)).await.map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        self.requests.send((request, answer)).await.map_err(|_| Unwritten::Ended)?;
+        answered.await.map_err(|_| Unwritten::Ended)?
     }
 }
 
@@ -77,12 +89,11 @@ async fn serve<W: Write>(write: Arc<W>, receiver: Arc<Mutex<mpsc::Receiver<Waiti
 }
 
 /// Writes requests; halves what the database refuses until the one that spoils it stands alone.
-async fn write_all<W: Write>(
-    write: &W,
-    requests: &[W::Request],
-    answers: Vec<oneshot::Sender<Result<W::Answer, Spoiled>>>,
-) {
+///
+/// So it does with what is held up, after a second try: a writer may have learned meanwhile whom to leave out.
+async fn write_all<W: Write>(write: &W, requests: &[W::Request], answers: Vec<oneshot::Sender<Answer<W>>>) {
     let mut pending = vec![(requests, answers)];
+    let mut tried = false;
     while let Some((requests, mut answers)) = pending.pop() {
         match write_once(write, requests).await {
             Ok(results) => {
@@ -91,10 +102,20 @@ async fn write_all<W: Write>(
                     let _ = answer.send(Ok(result));
                 }
             }
+            Err(error) if is_held_up(&error) && !tried => {
+                tracing::warn!(step = W::STEP, %error, "somebody keeps a lock");
+                tried = true;
+                pending.push((requests, answers));
+            }
+            Err(error) if requests.len() == 1 && is_held_up(&error) => {
+                for answer in answers {
+                    let _ = answer.send(Err(Unwritten::HeldUp));
+                }
+            }
             Err(error) if requests.len() == 1 => {
                 tracing::error!(step = W::STEP, %error, "the database refuses one job");
                 for answer in answers {
-                    let _ = answer.send(Err(Spoiled(error.to_string())));
+                    let _ = answer.send(Err(Unwritten::Spoiled(error.to_string())));
                 }
             }
             Err(_) => {
@@ -107,7 +128,7 @@ async fn write_all<W: Write>(
     }
 }
 
-/// Tries until the database answers; gives back only errors that lie in the requests.
+/// Tries until the database answers; gives back only errors that lie in the requests, or in locks of others.
 async fn write_once<W: Write>(write: &W, requests: &[W::Request]) -> Result<Vec<W::Answer>, sqlx::Error> {
     let mut failures = 0_u32;
     loop {
@@ -119,7 +140,7 @@ async fn write_once<W: Write>(write: &W, requests: &[W::Request]) -> Result<Vec<
                 return Ok(answers);
             }
             Err(error) if is_conflict(&error) => tracing::debug!(step = W::STEP, %error, "transaction retried"),
-            Err(error) if !is_in_the_data(&error) => {
+            Err(error) if !is_in_the_data(&error) && !is_held_up(&error) => {
                 failures = failures.saturating_add(1);
                 if failures.is_power_of_two() {
                     tracing::warn!(step = W::STEP, failures, %error, "the database failed; trying again");
@@ -155,5 +176,31 @@ fn is_in_the_data(error: &sqlx::Error) -> bool {
         | sqlx::Error::ColumnNotFound(_)
         | sqlx::Error::TypeNotFound { .. } => true,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Panics;
+
+    impl Write for Panics {
+        type Request = ();
+        type Answer = ();
+        const STEP: &'static str = "test";
+
+        async fn write(&self, _: &[()]) -> Result<Vec<()>, sqlx::Error> {
+            panic!("as a test wants it")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_panics_blames_no_request_and_ends_the_process() {
+        let tasks = Tasks::default();
+        let batches = Batches::start(Panics, 1, 10, &tasks);
+        assert!(matches!(batches.submit(()).await, Err(Unwritten::Ended)));
+        assert_eq!(tasks.panicked().await, "a writer of batches");
+        assert!(matches!(batches.submit(()).await, Err(Unwritten::Ended)));
     }
 }

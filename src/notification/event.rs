@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::record::Record;
 use super::status::{Reason, Status};
 use super::store;
+use crate::task::Tasks;
 
 /// The stream is trimmed at about this many events.
 const EVENTS_MAX: u64 = 1_000_000;
@@ -27,7 +28,7 @@ const FORGET_EVERY: Duration = Duration::from_millis(200);
 const ORPHANED_AFTER: Duration = Duration::from_secs(15);
 /// A process that ends soon waits no longer for Redis.
 const PUBLISH_WITHIN: Duration = Duration::from_secs(5);
-/// Outbox rows swept in one go.
+/// Outbox rows swept in one step.
 const SWEEP_MAX: i64 = 100;
 
 /// An event as JSON has it.
@@ -88,9 +89,9 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     /// Starts the task that sends; it ends with the last publisher.
-    pub(crate) fn start(stream: Arc<crate::queue::Events>, pool: PgPool) -> Self {
+    pub(crate) fn start(stream: Arc<crate::queue::Events>, pool: PgPool, tasks: &Tasks) -> Self {
         let (batches, receiver) = mpsc::channel(BACKLOG);
-        tokio::spawn(send_all(stream, pool, receiver));
+        tasks.spawn("the sender of events", send_all(stream, pool, receiver));
         Self { batches }
     }
 
@@ -143,14 +144,20 @@ async fn send_all(stream: Arc<crate::queue::Events>, pool: PgPool, mut receiver:
     }
 }
 
-/// Sends what a crash, or an absent Redis, left in the outbox; says how many rows.
+/// Sends all that a crash, or an absent Redis, left in the outbox; says how many rows.
 pub(crate) async fn sweep(stream: &crate::queue::Events, pool: &PgPool) -> Result<usize, sqlx::Error> {
-    let rows = store::claim_outbox(pool, Utc::now() - ORPHANED_AFTER, SWEEP_MAX).await?;
-    for (_, events) in &rows {
-        let lines: Vec<&str> = events.lines().collect();
-        stream.append(&lines, EVENTS_MAX).await;
+    let mut swept = 0;
+    loop {
+        let rows = store::claim_outbox(pool, Utc::now() - ORPHANED_AFTER, SWEEP_MAX).await?;
+        for (_, events) in &rows {
+            let lines: Vec<&str> = events.lines().collect();
+            stream.append(&lines, EVENTS_MAX).await;
+        }
+        let ids: Vec<Uuid> = rows.iter().map(|(id, _)| *id).collect();
+        store::delete_outbox(pool, &ids).await?;
+        swept += ids.len();
+        if ids.len() < SWEEP_MAX as usize {
+            return Ok(swept);
+        }
     }
-    let ids: Vec<Uuid> = rows.iter().map(|(id, _)| *id).collect();
-    store::delete_outbox(pool, &ids).await?;
-    Ok(ids.len())
 }

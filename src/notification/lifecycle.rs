@@ -219,9 +219,12 @@ pub(crate) fn attempt_again(record: Record, now: DateTime<Utc>) -> Change {
 }
 
 /// Ends a notification that waits: no further attempt is made.
+///
+/// `opted_out` says that nothing was ever written to WhatsApp; after an attempt it is `cancelled`.
 pub(crate) fn give_up(record: Record, reason: Reason, now: DateTime<Utc>) -> Change {
     let mut change = Change::of(record);
     if change.record.attempt > 0 {
+        let reason = if reason == Reason::OptedOut { Reason::Cancelled } else { reason };
         change.fail(reason, now);
     } else {
         change.give_back();

@@ -15,6 +15,8 @@ mod event;
 mod gate;
 pub(crate) mod lifecycle;
 pub mod manual;
+#[cfg(test)]
+mod opt_out_test;
 pub(crate) mod process;
 pub mod reconcile;
 pub(crate) mod record;
@@ -50,9 +52,10 @@ pub use process::{Ctx, process};
 pub use record::NotificationId;
 pub use status::{Reason, Status, UnknownStatus};
 
-use crate::queue::{Events, Queue, Router};
+use crate::queue::{Events, OnRejected, Queue, Router};
 use crate::render::Templates;
 use crate::secret::{Keyring, PhoneHasher, Sealed};
+use crate::task::Tasks;
 use crate::whatsapp;
 use route::priority;
 
@@ -82,6 +85,8 @@ pub struct Parts {
     pub whatsapp: whatsapp::Client,
     /// Limits of the process.
     pub limits: Limits,
+    /// Watches over what runs in the background.
+    pub tasks: Tasks,
     /// How long a worker that gives no sign of life keeps its jobs.
     pub lease: Duration,
 }
@@ -108,12 +113,14 @@ impl Pipeline {
         let hasher = phone_hasher(&parts.pool, &parts.keyring).await?;
         let settings = Arc::new(settings::Settings::load(&parts.pool, parts.keyring).await?);
         let events = Arc::new(Events::new(parts.redis.clone(), &parts.namespace));
-        let publisher = event::Publisher::start(events.clone(), parts.pool.clone());
+        let publisher = event::Publisher::start(events.clone(), parts.pool.clone(), &parts.tasks);
+        let stuck = Arc::new(store::Stuck::default());
         let writer = writer::Writer {
             pool: parts.pool.clone(),
             settings: settings.clone(),
             publisher: publisher.clone(),
             limits: parts.limits,
+            stuck: stuck.clone(),
         };
         let (deadline, deadline_receiver) = watch::channel(None);
         let (stopping, stopping_receiver) = watch::channel(false);
@@ -126,13 +133,15 @@ impl Pipeline {
             queue: Queue::new(parts.redis, &parts.namespace),
             events: events.clone(),
             gate: gate::Gate::default(),
-            writer: batch::Batches::start(writer, WRITERS, BATCH_MAX),
+            writer: batch::Batches::start(writer, WRITERS, BATCH_MAX, &parts.tasks),
             lease: parts.lease,
             deadline: deadline_receiver,
         });
-        tokio::spawn(report::run(parts.pool.clone(), publisher, ctx.hasher.clone(), stopping_receiver.clone()));
-        tokio::spawn(refresh(ctx.clone(), stopping_receiver.clone()));
-        tokio::spawn(sweep_outbox(events, parts.pool, stopping_receiver));
+        let hasher = ctx.hasher.clone();
+        let report = report::run(parts.pool.clone(), publisher, hasher, stuck, stopping_receiver.clone());
+        parts.tasks.spawn("the reader of Meta's webhooks", report);
+        parts.tasks.spawn("the refresh of settings", refresh(ctx.clone(), stopping_receiver.clone()));
+        parts.tasks.spawn("the sweep of events", sweep_outbox(events, parts.pool, stopping_receiver));
         Ok(Self { ctx, deadline, stopping })
     }
 
@@ -140,6 +149,14 @@ impl Pipeline {
     pub fn router(&self) -> Router {
         let settings = self.ctx.settings.clone();
         Arc::new(move |payload| route::route(&settings, payload))
+    }
+
+    /// Tells producers of jobs that the queue itself rejects.
+    pub fn on_rejected(&self) -> OnRejected {
+        let events = self.ctx.events.clone();
+        Arc::new(move |payload, error| {
+            Box::pin(process::tell_rejected(events.clone(), payload.to_vec(), error.to_owned()))
+        })
     }
 
     /// From this moment on answers are awaited no longer: what is unanswered is unknown.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, Span, field, trace_span};
 
 use super::admit::{self, Admission, Admitted};
-use super::batch::Batches;
+use super::batch::{Batches, Unwritten};
 use super::event;
 use super::gate::Gate;
 use super::lifecycle::Answer;
@@ -29,6 +29,9 @@ use crate::whatsapp::{self, Class, Opaque, Outgoing, SendError, Sender};
 
 /// A tenant nobody knows yet may be added any moment; its jobs are rejected, and can be requeued.
 const DATABASE_AWAY: TimeDelta = TimeDelta::seconds(2);
+/// What is rejected was no job at all; what the entry had instead is kept.
+const NO_JOB: &str =
+    "the entry has no field job: write it as XADD {kmsnotif}:jobs * job '<JSON>', with job in small letters";
 
 /// Everything the way of a notification needs.
 #[derive(Debug)]
@@ -50,7 +53,8 @@ pub struct Ctx {
 
 /// Sends one notification. Safe to run again at any step.
 pub async fn process(delivery: Delivery, ctx: Arc<Ctx>) -> Outcome {
-    let job = match parse(&delivery) {
+    let Some(payload) = delivery.payload() else { return Outcome::Reject { error: NO_JOB.to_owned() } };
+    let job = match kmsnotif_jobs::parse(payload) {
         Ok(job) => Arc::new(job),
         Err(rejection) => return reject(&ctx, rejection).await,
     };
@@ -103,8 +107,13 @@ async fn record_appointment(ctx: &Ctx, job: &Job) -> Outcome {
         Ok(None) => return reject_job(ctx, job, unknown_tenant(&job.tenant)).await,
         Err(outcome) => return outcome,
     };
-    match crate::reminder::store::record_appointment(&ctx.pool, known.tenant.id, job).await {
-        Ok(_) => Outcome::Done,
+    let recipient = match phone::parse(&job.to, known.tenant.country) {
+        Ok(recipient) => recipient,
+        Err(error) => return reject_job(ctx, job, format!("to: {error}")).await,
+    };
+    match super::store::appointment::record(&ctx.pool, &known.tenant, job, &recipient).await {
+        Ok(true) => Outcome::Done,
+        Ok(false) => reject_job(ctx, job, admit::used_before(&job.id)).await,
         Err(error) => {
             tracing::warn!(%error, "the appointment could not be recorded; the job waits");
             Outcome::Delay { until: Utc::now() + DATABASE_AWAY }
@@ -116,16 +125,23 @@ fn unknown_tenant(code: &str) -> String {
     format!("tenant {code:?} is unknown: add it with `kmsnotif tenant add`, then requeue")
 }
 
-fn parse(delivery: &Delivery) -> Result<Job, Rejection> {
-    kmsnotif_jobs::parse(delivery.payload().unwrap_or_default())
-}
-
 async fn reject(ctx: &Ctx, rejection: Rejection) -> Outcome {
     let error = rejection.error.to_string();
     if let (Some(tenant), Some(id)) = (&rejection.tenant, &rejection.id) {
         event::tell_rejected(&ctx.events, &event::rejected(tenant, id, &error, Utc::now())).await;
     }
     Outcome::Reject { error }
+}
+
+/// Tells of a job that the queue rejects, if it can be read whose it is.
+pub(super) async fn tell_rejected(events: Arc<Events>, payload: Vec<u8>, error: String) {
+    let (tenant, id) = match kmsnotif_jobs::parse(&payload) {
+        Ok(job) => (Some(job.tenant), Some(job.id)),
+        Err(rejection) => (rejection.tenant, rejection.id),
+    };
+    if let (Some(tenant), Some(id)) = (tenant, id) {
+        event::tell_rejected(&events, &event::rejected(&tenant, &id, &error, Utc::now())).await;
+    }
 }
 
 async fn reject_job(ctx: &Ctx, job: &Job, error: String) -> Outcome {
@@ -160,7 +176,14 @@ async fn ask(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx, probe: &mut Probe) 
         match ctx.writer.admit(request).await {
             Ok(Admission::Stale) => {}
             Ok(admission) => return Ok(admission),
-            Err(spoiled) => return Ok(Admission::Settled(Outcome::Reject { error: spoiled.to_string() })),
+            Err(Unwritten::Spoiled(error)) => {
+                return Ok(Admission::Settled(Outcome::Reject { error: Unwritten::Spoiled(error).to_string() }));
+            }
+            // Not this job's fault: it comes again. Should an earlier try have been committed and its answer lost,
+            // the next delivery finds an open attempt that is not its own, hence `unknown`: never sent by guess.
+            Err(Unwritten::HeldUp | Unwritten::Ended) => {
+                return Err(Outcome::Delay { until: Utc::now() + DATABASE_AWAY });
+            }
         }
     }
     Ok(Admission::Stale)
@@ -289,7 +312,8 @@ async fn out_of_time(mut deadline: tokio::sync::watch::Receiver<Option<Instant>>
 
 async fn settle(ctx: &Ctx, admitted: &Admitted, answer: Answer, text: Option<Text>) -> Outcome {
     count(&answer);
-    standing::learn(ctx, admitted, &answer).await;
+    // Settling takes it.
+    let told = answer.clone();
     let request = settle::Request {
         tenant_id: admitted.known.tenant.id,
         tenant_code: admitted.known.tenant.code.clone(),
@@ -299,14 +323,19 @@ async fn settle(ctx: &Ctx, admitted: &Admitted, answer: Answer, text: Option<Tex
         text,
         finished_at: Utc::now().max(admitted.started_at),
     };
-    match ctx.writer.settle(request).await {
+    let outcome = match ctx.writer.settle(request).await {
         Ok(outcome) => outcome,
-        Err(spoiled) => {
+        // The process ends; whoever gets the job next finds that a worker ended while it sent.
+        Err(Unwritten::Ended) => Outcome::Delay { until: Utc::now() },
+        Err(unwritten) => {
             // The answer cannot be stored: the row stays in `sending`, and a status event or the sweep settles it.
-            tracing::error!(notification = %admitted.notification_id, error = %spoiled, "an answer could not be stored");
+            tracing::error!(notification = %admitted.notification_id, error = %unwritten, "an answer could not be stored");
             Outcome::Done
         }
-    }
+    };
+    // Only now: while Redis is away this waits, and an answer that is not settled yet could be lost.
+    standing::learn(ctx, admitted, &told).await;
+    outcome
 }
 
 fn count(answer: &Answer) {

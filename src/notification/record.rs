@@ -83,11 +83,13 @@ pub(crate) struct Change {
     pub(crate) movement: Option<Movement>,
     /// The status changed: producers are told.
     pub(crate) told: bool,
+    /// A patient hears nothing for lack of credit, and did not go without for it before: the tenant is told.
+    pub(crate) lacks_credit: bool,
 }
 
 impl Change {
     pub(crate) fn of(record: Record) -> Self {
-        Self { record, attempt: None, movement: None, told: false }
+        Self { record, attempt: None, movement: None, told: false, lacks_credit: false }
     }
 
     /// Moves to a status; producers are told when it is another.

@@ -13,7 +13,8 @@ use crate::telemetry::metric;
 use crate::tenant;
 use crate::whatsapp::{Block, Class, SendError, TemplateFault, template_fault};
 
-/// Acts on what an answer says of sender and template, before it is settled: the next job is held back in time.
+/// Acts on what an answer says of sender and template, once it is settled: while Redis is away this waits. The job
+/// keeps its place in the worker until then, so that no other takes it before what was learned holds.
 pub(super) async fn learn(ctx: &Ctx, admitted: &Admitted, answer: &Answer) {
     let code = &admitted.known.tenant.code;
     match answer {

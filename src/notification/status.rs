@@ -91,6 +91,8 @@ pub enum Reason {
     NoPrice,
     /// The recipient is no phone number.
     InvalidRecipient,
+    /// The patient wants no such messages.
+    OptedOut,
     /// Past `expires_at`.
     Expired,
     /// The appointment has a newer version.
@@ -125,6 +127,7 @@ impl Reason {
             Reason::NotConfigured => "not_configured",
             Reason::NoPrice => "no_price",
             Reason::InvalidRecipient => "invalid_recipient",
+            Reason::OptedOut => "opted_out",
             Reason::Expired => "expired",
             Reason::Superseded => "superseded",
             Reason::Cancelled => "cancelled",

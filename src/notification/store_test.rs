@@ -27,6 +27,7 @@ use crate::credit::{ledger, price};
 use crate::queue::Events;
 use crate::render::Category;
 use crate::secret::{Keyring, PhoneHasher, Secret, SecretKeys};
+use crate::task::Tasks;
 use crate::tenant::{self, ConfigurationChange, Currency, TenantChange, TenantId, phone, tests::add};
 use crate::whatsapp::{Class, Opaque, Scope, SendError};
 
@@ -70,6 +71,8 @@ enum Happening {
     /// What waits is due.
     Time,
     Switch(bool),
+    /// A patient's word, so many seconds after some moment.
+    Keyword(&'static str, i64, Fate),
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -98,7 +101,9 @@ fn happening() -> impl Strategy<Value = Happening> {
     let reports = prop::collection::vec((0..JOBS, status, pricing), 1..6);
     prop_oneof![
         6 => (batch, fate.clone()).prop_map(|(parts, fate)| Happening::Batch(parts, fate)),
-        3 => (reports, fate).prop_map(|(reports, fate)| Happening::Report(reports, fate)),
+        3 => (reports, fate.clone()).prop_map(|(reports, fate)| Happening::Report(reports, fate)),
+        1 => (prop::sample::select(vec!["STOP", "START"]), 0..9_i64, fate)
+            .prop_map(|(word, at, fate)| Happening::Keyword(word, at, fate)),
         1 => (-150_000_000..250_000_000_i64).prop_map(Happening::Adjust),
         1 => (1..300_000_000_i64).prop_map(Happening::Grant),
         1 => Just(Happening::Time),
@@ -169,12 +174,18 @@ impl World {
         tenant::store::set_configuration(pool, &keys, &code, &configuration, "test").await.unwrap();
         // Nobody listens there: events stay in the outbox.
         let events = Arc::new(Events::new(redis::Client::open("redis://127.0.0.1:1").unwrap(), "none"));
-        let publisher = Publisher::start(events, pool.clone());
+        let publisher = Publisher::start(events, pool.clone(), &Tasks::default());
         let settings = Arc::new(Settings::load(pool, keys).await.unwrap());
         let limits = Limits { attempts_max: 3, unknown_window: TimeDelta::minutes(10) };
         Self {
             pool: pool.clone(),
-            writer: Writer { pool: pool.clone(), settings, publisher: publisher.clone(), limits },
+            writer: Writer {
+                pool: pool.clone(),
+                settings,
+                publisher: publisher.clone(),
+                limits,
+                stuck: Arc::default(),
+            },
             publisher,
             hasher: PhoneHasher::new([0; 32]),
             tenant: tenant.id,
@@ -207,7 +218,7 @@ impl World {
                 Step::Admit(admit::Request {
                     template_refused: false,
                     recipient: phone::parse(&job.to, known.tenant.country).ok(),
-                    recipient_hash: Some([0; 16]),
+                    recipient_hash: Some(self.hasher.hash(&job.to)),
                     language: known.tenant.language,
                     content_hash: [7; 32],
                     category: Category::Utility,
@@ -218,7 +229,7 @@ impl World {
                     known,
                 })
             }
-            Part::Settle { of, answer } => Step::Settle(settle::Request {
+            Part::Settle { of, answer } => Step::Settle(Arc::new(settle::Request {
                 tenant_id: self.tenant,
                 tenant_code: self.code.clone(),
                 notification_id: self.jobs[*of].0,
@@ -226,7 +237,7 @@ impl World {
                 answer: answer.clone(),
                 text: None,
                 finished_at: now(),
-            }),
+            })),
         }
     }
 
@@ -250,6 +261,17 @@ impl World {
             .into()
     }
 
+    fn keyword(&self, word: &str, at: i64) -> bytes::Bytes {
+        let message = json!({ "from": "6281234567890", "id": "wamid.in", "timestamp": (1_795_000_000 + at).to_string(),
+            "type": "text", "text": { "body": word } });
+        let value =
+            json!({ "metadata": { "phone_number_id": format!("1{}", &self.code[1..]) }, "messages": [message] });
+        let change = json!({ "field": "messages", "value": value });
+        json!({ "object": "whatsapp_business_account", "entry": [{ "id": "2", "changes": [change] }] })
+            .to_string()
+            .into()
+    }
+
     async fn take(&self, happening: &Happening) {
         match happening {
             Happening::Batch(parts, fate) => {
@@ -261,7 +283,11 @@ impl World {
             }
             Happening::Report(reports, fate) => {
                 webhook::insert_all(&self.pool, &[self.body(reports).await]).await.unwrap();
-                run(*fate, || report::apply_some(&self.pool, &self.publisher, &self.hasher)).await;
+                run(*fate, || report::apply_some(&self.pool, &self.publisher, &self.hasher, &self.writer.stuck)).await;
+            }
+            Happening::Keyword(word, at, fate) => {
+                webhook::insert_all(&self.pool, &[self.keyword(word, *at)]).await.unwrap();
+                run(*fate, || report::apply_some(&self.pool, &self.publisher, &self.hasher, &self.writer.stuck)).await;
             }
             Happening::Adjust(millionths) => {
                 let change = Decimal::new(*millionths, 6);
@@ -320,6 +346,7 @@ impl World {
     async fn end(&self) {
         let rejected = Answer::Failed(SendError::new(Class::Rejected, "refused"));
         self.take(&Happening::Switch(true)).await;
+        self.take(&Happening::Keyword("START", 10, Fate::Committed)).await;
         self.take(&Happening::Time).await;
         let all = |part: fn(usize, &Answer) -> Part| (0..JOBS).map(|of| part(of, &rejected)).collect::<Vec<_>>();
         // The first finds that its tenant changed, the second admits what waits.

@@ -6,27 +6,34 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::Utc;
 use rust_decimal::Decimal;
 use sqlx::{PgConnection, PgPool};
 
 use super::admit::{self, Admission};
-use super::batch::{Batches, Spoiled, Write};
+use super::batch::{Batches, Unwritten, Write};
 use super::event::{Committed, Publisher};
-use super::lifecycle::Limits;
+use super::lifecycle::{Answer, Limits};
 use super::record::{Change, Movement, NotificationId, Record};
+use super::report;
 use super::settings::Settings;
 use super::settle;
-use super::store::{self, Locked};
+use super::store::{self, Existing, Locked, Stuck};
+use crate::opt_out::{self, OptedOut};
 use crate::queue::Outcome;
 use crate::tenant::TenantId;
+
+/// How long an answer rests that is held up.
+const HELD_UP_REST: Duration = Duration::from_millis(500);
 
 /// What a job wants written.
 #[derive(Debug)]
 pub(crate) enum Step {
     Admit(admit::Request),
-    Settle(settle::Request),
+    /// Shared with whoever asks again while its tenant is stuck.
+    Settle(Arc<settle::Request>),
 }
 
 impl Step {
@@ -43,6 +50,8 @@ impl Step {
 pub(crate) enum Written {
     Admission(Admission),
     Outcome(Outcome),
+    /// Somebody keeps the tenant's account locked: nothing was written.
+    HeldUp,
 }
 
 /// Writes steps.
@@ -52,22 +61,30 @@ pub(crate) struct Writer {
     pub(crate) settings: Arc<Settings>,
     pub(crate) publisher: Publisher,
     pub(crate) limits: Limits,
+    /// Tenants that are left out.
+    pub(crate) stuck: Arc<Stuck>,
 }
 
 impl Batches<Writer> {
-    /// Has a job admitted.
-    pub(crate) async fn admit(&self, request: admit::Request) -> Result<Admission, Spoiled> {
+    /// Has a job admitted; one that is held up is for the queue to bring again, for others need its place.
+    pub(crate) async fn admit(&self, request: admit::Request) -> Result<Admission, Unwritten> {
         match self.submit(Step::Admit(request)).await? {
             Written::Admission(admission) => Ok(admission),
+            Written::HeldUp => Err(Unwritten::HeldUp),
             Written::Outcome(_) => unreachable!("an admission is answered by an admission"),
         }
     }
 
-    /// Has an answer settled.
-    pub(crate) async fn settle(&self, request: settle::Request) -> Result<Outcome, Spoiled> {
-        match self.submit(Step::Settle(request)).await? {
-            Written::Outcome(outcome) => Ok(outcome),
-            Written::Admission(_) => unreachable!("a settlement is answered by an outcome"),
+    /// Has an answer settled. While it is held up it is asked again: nobody else has the answer.
+    pub(crate) async fn settle(&self, request: settle::Request) -> Result<Outcome, Unwritten> {
+        let request = Arc::new(request);
+        loop {
+            match self.submit(Step::Settle(request.clone())).await {
+                Ok(Written::Outcome(outcome)) => return Ok(outcome),
+                Ok(Written::HeldUp) | Err(Unwritten::HeldUp) => tokio::time::sleep(HELD_UP_REST).await,
+                Ok(Written::Admission(_)) => unreachable!("a settlement is answered by an outcome"),
+                Err(unwritten) => return Err(unwritten),
+            }
         }
     }
 }
@@ -90,15 +107,20 @@ impl Writer {
     /// None when prices changed meanwhile: nothing was written, and all of it is decided again.
     async fn try_write(&self, steps: &[Step]) -> Result<Option<Vec<Written>>, sqlx::Error> {
         let mut tx = store::begin(&self.pool).await?;
-        let locked = store::lock_accounts(&mut tx, steps.iter().map(|step| step.tenant().0)).await?;
-        let stale = self.reload_stale(&mut tx, steps, &locked).await?;
-        let settled = self.settle(&mut tx, steps).await?;
+        let tenants = steps.iter().map(|step| step.tenant().0);
+        let mut locked = store::lock_free_accounts(&mut tx, tenants, &self.stuck).await?;
+        let is_ours: Vec<bool> = steps.iter().map(|step| locked.contains_key(&step.tenant().0)).collect();
+        let ours: Vec<&Step> = steps.iter().zip(&is_ours).filter(|(_, ours)| **ours).map(|(step, _)| step).collect();
+        let stale = self.reload_stale(&mut tx, &ours).await?;
+        let settled = self.settle(&mut tx, &ours).await?;
+        remember_refusals(&mut tx, &ours, &mut locked).await?;
         let now = Utc::now();
-        let mut batch = self.open(&mut tx, steps, &stale, locked, &settled).await?;
+        let mut batch = self.open(&mut tx, &ours, &stale, locked, &settled).await?;
         let mut outcomes = settled.outcomes.into_iter();
         let mut written = Vec::with_capacity(steps.len());
-        for step in steps {
+        for (step, is_ours) in steps.iter().zip(is_ours) {
             written.push(match step {
+                _ if !is_ours => Written::HeldUp,
                 Step::Settle(_) => Written::Outcome(outcomes.next().expect("one outcome per answer")),
                 Step::Admit(request) if stale.contains(&request.known.tenant.id) => {
                     Written::Admission(Admission::Stale)
@@ -107,7 +129,7 @@ impl Writer {
             });
         }
         let changes = settled.changes.into_iter().chain(std::mem::take(&mut batch.changes)).collect();
-        let codes = steps.iter().map(Step::tenant).collect();
+        let codes = ours.iter().map(|step| step.tenant()).collect();
         let lines = store::write(&mut tx, &batch.fresh, changes, &codes, now).await?;
         let used = self.settings.unrecorded(&batch.prices_used);
         if !store::mark_prices_used(&mut tx, &used, batch.prices.revision()).await? {
@@ -123,36 +145,32 @@ impl Writer {
     }
 
     /// Loads anew what the cache has of an older revision; jobs of those tenants are to be prepared again.
-    async fn reload_stale(
-        &self,
-        tx: &mut PgConnection,
-        steps: &[Step],
-        locked: &HashMap<TenantId, Locked>,
-    ) -> Result<HashSet<TenantId>, sqlx::Error> {
+    async fn reload_stale(&self, tx: &mut PgConnection, steps: &[&Step]) -> Result<HashSet<TenantId>, sqlx::Error> {
         let admissions = steps.iter().filter_map(|step| match step {
             Step::Admit(request) => Some(&request.known.tenant),
             Step::Settle(_) => None,
         });
+        let now = store::list_revisions(tx, admissions.clone().map(|tenant| tenant.id)).await?;
         let stale: HashSet<TenantId> = admissions
-            .filter(|tenant| locked.get(&tenant.id).is_some_and(|locked| locked.revision != tenant.revision))
+            .filter(|tenant| now.tenants.get(&tenant.id).is_some_and(|revision| *revision != tenant.revision))
             .map(|tenant| tenant.id)
             .collect();
         if !stale.is_empty() {
             self.settings.reload(tx, &stale.iter().copied().collect::<Vec<_>>()).await?;
         }
         let prices = self.settings.prices().revision();
-        if locked.values().any(|locked| locked.price_revision != prices) {
+        if now.prices.is_some_and(|revision| revision != prices) {
             self.settings.reload_prices(tx).await?;
         }
         Ok(stale)
     }
 
     /// Decides about the answers.
-    async fn settle(&self, tx: &mut PgConnection, steps: &[Step]) -> Result<Settled, sqlx::Error> {
+    async fn settle(&self, tx: &mut PgConnection, steps: &[&Step]) -> Result<Settled, sqlx::Error> {
         let requests: Vec<&settle::Request> = steps
             .iter()
             .filter_map(|step| match step {
-                Step::Settle(request) => Some(request),
+                Step::Settle(request) => Some(&**request),
                 Step::Admit(_) => None,
             })
             .collect();
@@ -174,13 +192,14 @@ impl Writer {
     async fn open<'a>(
         &self,
         tx: &mut PgConnection,
-        steps: &'a [Step],
+        steps: &[&'a Step],
         stale: &HashSet<TenantId>,
         locked: HashMap<TenantId, Locked>,
         settled: &Settled,
     ) -> Result<admit::Batch<'a>, sqlx::Error> {
         let requests: Vec<&admit::Request> = steps
             .iter()
+            .copied()
             .filter_map(|step| match step {
                 Step::Admit(request) if !stale.contains(&request.known.tenant.id) => Some(request),
                 _ => None,
@@ -188,6 +207,7 @@ impl Writer {
             .collect();
         let inserted = store::insert_keys(tx, &requests).await?;
         let mut existing = store::list_by_key(tx, &requests, &inserted).await?;
+        let opted_out = list_opted_out(tx, &requests, &existing, &locked).await?;
         for known in existing.values_mut() {
             // An answer of this very batch is not in the database yet.
             if let Some(record) = &mut known.record
@@ -211,6 +231,7 @@ impl Writer {
             available,
             inserted,
             existing,
+            opted_out,
             prices: self.settings.prices(),
             prices_used: HashMap::new(),
             taken: HashMap::new(),
@@ -218,6 +239,52 @@ impl Writer {
             changes: Vec::new(),
         })
     }
+}
+
+/// Records the opt-outs by which Meta refused messages of marketing; costs a batch without them nothing.
+async fn remember_refusals(
+    tx: &mut PgConnection,
+    steps: &[&Step],
+    locked: &mut HashMap<TenantId, Locked>,
+) -> Result<(), sqlx::Error> {
+    let refused: Vec<report::Refused> = steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Settle(request) => match &request.answer {
+                Answer::Failed(error) if error.opts_out() => {
+                    Some((request.tenant_id, request.notification_id, request.finished_at))
+                }
+                _ => None,
+            },
+            Step::Admit(_) => None,
+        })
+        .collect();
+    let words = report::refused_words(tx, &refused).await?;
+    for tenant in opt_out::store::record(tx, &words, Utc::now()).await? {
+        if let Some(locked) = locked.get_mut(&tenant) {
+            locked.has_opt_outs = true;
+        }
+    }
+    Ok(())
+}
+
+/// Who of the recipients opted out: one statement, for the tenants of whom anybody did.
+async fn list_opted_out(
+    tx: &mut PgConnection,
+    requests: &[&admit::Request],
+    existing: &HashMap<(TenantId, String), Existing>,
+    locked: &HashMap<TenantId, Locked>,
+) -> Result<OptedOut, sqlx::Error> {
+    // What was admitted before keeps its number, whatever the job's would be read as today.
+    let existing = existing.iter().map(|((tenant, _), existing)| (*tenant, existing.recipient_hash));
+    let asked: Vec<_> = requests
+        .iter()
+        .map(|request| (request.known.tenant.id, request.recipient_hash))
+        .chain(existing)
+        .filter(|(tenant, _)| locked.get(tenant).is_some_and(|locked| locked.has_opt_outs))
+        .filter_map(|(tenant, hash)| Some((tenant, hash?)))
+        .collect();
+    opt_out::store::list_opted_out(tx, &asked).await
 }
 
 /// What the answers of a batch come to.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::DELIVERIES_MAX;
-use super::entry::Source;
+use super::entry::{Source, fields_of};
 use super::hand::{Hand, Outcome, Verdict};
 use super::key::GROUP;
 use super::pool::{Pool, Verdicts};
@@ -21,6 +21,8 @@ const SETTLE_BYTES: usize = 4 * 1024 * 1024;
 const NEWER_DELAY: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
 /// First wait of a job that crashed; grows fourfold with each delivery.
 const CRASH_DELAY_MS: i64 = 1_000;
+/// What `settle.lua` calls a rejection.
+const REJECT: &str = "reject";
 /// Bytes of an error kept in the rejected stream.
 const ERROR_MAX: usize = 1_000;
 
@@ -76,6 +78,7 @@ async fn acknowledge(pool: &Pool, done: &[(Arc<Hand>, Verdict)]) {
 async fn settle(pool: &Pool, ended: &[(Arc<Hand>, Verdict)]) {
     let now = Utc::now();
     let rows: Vec<Row> = ended.iter().map(|(hand, verdict)| Row::new(hand, verdict, now)).collect();
+    tell_rejected(pool, ended, &rows).await;
     let mut args: Vec<&[u8]> = vec![pool.keys.prefix.as_bytes(), GROUP.as_bytes(), pool.options.worker.as_bytes()];
     for ((hand, _), row) in ended.iter().zip(&rows) {
         let stream: &[u8] = if hand.source == Source::Run { b"run" } else { b"jobs" };
@@ -87,6 +90,16 @@ async fn settle(pool: &Pool, ended: &[(Arc<Hand>, Verdict)]) {
     let lost = pool.script("settle", &script::SETTLE, &keys, &args).await;
     report_lost(lost);
     pool.lanes_changed.notify_one();
+}
+
+/// Tells of jobs that are rejected although no handler said so; its own rejections it has told of.
+async fn tell_rejected(pool: &Pool, ended: &[(Arc<Hand>, Verdict)], rows: &[Row]) {
+    for ((hand, verdict), row) in ended.iter().zip(rows) {
+        if row.verb == REJECT && matches!(verdict, Verdict::Crashed(_)) {
+            let payload = hand.payload.as_deref().unwrap_or_default();
+            (pool.on_rejected)(payload, &String::from_utf8_lossy(&row.first)).await;
+        }
+    }
 }
 
 fn report_lost(lost: redis::Value) {
@@ -142,9 +155,9 @@ impl Row {
         let end = error.floor_char_boundary(ERROR_MAX);
         tracing::warn!(token = hand.token, error = &error[..end], "job rejected");
         Self {
-            verb: "reject",
+            verb: REJECT,
             first: error.as_bytes()[..end].to_vec(),
-            second: hand.payload.clone().unwrap_or_default(),
+            second: hand.payload.as_deref().map(|job| fields_of(job).unwrap_or(job).to_vec()).unwrap_or_default(),
             third: now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
         }
     }

@@ -17,14 +17,18 @@ use tower::{Layer, Service};
 
 use super::hand::{Delivery, Hand, Outcome, Verdict};
 use super::pool::{Delivered, Pool};
-use super::{Options, Router, ack, intake, keeper, lanes};
+use super::{OnRejected, Options, Router, ack, intake, keeper, lanes};
+use crate::task::Tasks;
+
+/// A worker that ends signs off within this time, or not at all.
+const FORGET_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// The queue as one apalis worker sees it.
 #[must_use = "a Backend does nothing unless a worker polls it"]
 pub struct QueueBackend {
     pool: Arc<Pool>,
     delivered: Delivered,
-    tasks: Option<Tasks>,
+    running: Option<Running>,
     closing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
@@ -34,27 +38,27 @@ impl std::fmt::Debug for QueueBackend {
     }
 }
 
-struct Tasks {
+struct Running {
     fetchers: Vec<JoinHandle<()>>,
     renewals: JoinHandle<()>,
     ack: JoinHandle<()>,
 }
 
 impl QueueBackend {
-    /// Starts the tasks that fetch, renew and acknowledge; call it on a tokio runtime.
-    pub fn start(client: Client, options: Options, router: Router) -> Self {
-        let (pool, delivered, verdicts) = Pool::new(client, options, router);
-        let tasks = Tasks {
+    /// Starts the tasks that fetch, renew and acknowledge, under watch; call it on a tokio runtime.
+    pub fn start(client: Client, options: Options, router: Router, on_rejected: OnRejected, watch: &Tasks) -> Self {
+        let (pool, delivered, verdicts) = Pool::new(client, options, router, on_rejected);
+        let running = Running {
             fetchers: vec![
-                tokio::spawn(intake::run(pool.clone())),
-                tokio::spawn(lanes::run(pool.clone())),
-                tokio::spawn(keeper::run(pool.clone())),
-                tokio::spawn(keeper::take_over_idle(pool.clone())),
+                watch.spawn("the reader of the intake", intake::run(pool.clone())),
+                watch.spawn("the server of lanes", lanes::run(pool.clone())),
+                watch.spawn("the keeper of the queue", keeper::run(pool.clone())),
+                watch.spawn("the takeover of jobs", keeper::take_over_idle(pool.clone())),
             ],
-            renewals: tokio::spawn(keeper::renew_leases(pool.clone())),
-            ack: tokio::spawn(ack::run(pool.clone(), verdicts)),
+            renewals: watch.spawn("the renewal of leases", keeper::renew_leases(pool.clone())),
+            ack: watch.spawn("the end of jobs", ack::run(pool.clone(), verdicts)),
         };
-        Self { pool, delivered, tasks: Some(tasks), closing: None }
+        Self { pool, delivered, running: Some(running), closing: None }
     }
 
     /// The shared state, for whoever stops it or reports on it.
@@ -68,11 +72,13 @@ impl QueueBackend {
         let pool = self.pool.clone();
         let (_, empty) = mpsc::unbounded_channel();
         let mut delivered = std::mem::replace(&mut self.delivered, empty);
-        let tasks = self.tasks.take();
+        let running = self.running.take();
         Box::pin(async move {
-            let Some(tasks) = tasks else { return };
-            for fetcher in tasks.fetchers {
-                let _ = fetcher.await;
+            let Some(running) = running else { return };
+            let aborts: Vec<_> = running.fetchers.iter().map(JoinHandle::abort_handle).collect();
+            tokio::select! {
+                _ended = futures::future::join_all(running.fetchers) => {}
+                () = pool.cut_off() => aborts.iter().for_each(tokio::task::AbortHandle::abort),
             }
             delivered.close();
             while let Some(Delivery(hand)) = delivered.recv().await {
@@ -82,9 +88,13 @@ impl QueueBackend {
             while pool.in_hand() > 0 {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
-            tasks.ack.abort();
-            tasks.renewals.abort();
-            keeper::forget(&pool, &pool.options.worker).await;
+            running.ack.abort();
+            running.renewals.abort();
+            // Others forget it by and by, should Redis not answer.
+            let forget = keeper::forget(&pool, &pool.options.worker);
+            if !pool.commands.is_down() && tokio::time::timeout(FORGET_WITHIN, forget).await.is_err() {
+                tracing::warn!("redis does not answer; this worker stays in its list for a while");
+            }
         })
     }
 }
@@ -182,5 +192,30 @@ where
             let _ = verdicts.send((hand, verdict));
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::queue::{Lane, unique_worker_name};
+
+    #[tokio::test]
+    async fn a_worker_with_nothing_in_hand_ends_without_redis() {
+        // Nothing listens there.
+        let client = Client::open("redis://127.0.0.1:1/").unwrap();
+        let options = Options {
+            namespace: "{nowhere}".to_owned(),
+            worker: unique_worker_name("test"),
+            concurrency: 8,
+            lease: Duration::from_secs(15),
+        };
+        let (router, on_rejected): (Router, OnRejected) =
+            (Arc::new(|_| Lane::unrouted()), Arc::new(|_, _| Box::pin(std::future::ready(()))));
+        let mut backend = QueueBackend::start(client, options, router, on_rejected, &Tasks::default());
+        // It would wait for Redis for ever.
+        tokio::time::timeout(Duration::from_secs(10), backend.close()).await.expect("it ends");
     }
 }

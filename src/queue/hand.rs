@@ -7,7 +7,7 @@ use apalis_core::task::into_response::IntoResponse;
 use chrono::{DateTime, Utc};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::entry::Source;
+use super::entry::{Source, fields_of};
 use super::record::Lane;
 
 /// How a handler ends with a job. The queue acts on it; nothing else ends a job.
@@ -46,7 +46,7 @@ impl Delivery {
 
     /// The payload as produced; `None` when the entry had no field `job`.
     pub fn payload(&self) -> Option<&[u8]> {
-        self.0.payload.as_deref()
+        self.0.payload.as_deref().filter(|payload| fields_of(payload).is_none())
     }
 
     /// How often it was delivered without an orderly end, this time included.

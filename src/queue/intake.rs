@@ -183,7 +183,7 @@ async fn move_to_lanes(pool: &Pool, moved: &[(Lane, Entry)]) {
             .max(1);
         let (chunk, left) = rest.split_at(fits);
         rest = left;
-        // An entry without the field `job` is never moved away from its fault: it keeps an empty record.
+        // An entry without the field `job` is never moved away from its fault: its record says so.
         let records: Vec<Vec<u8>> =
             chunk.iter().map(|(lane, entry)| pack(lane, 0, entry.value.as_deref().unwrap_or_default())).collect();
         let priorities: Vec<String> = chunk.iter().map(|(lane, _)| lane.priority.to_string()).collect();

@@ -1,6 +1,7 @@
 //! A connection to Redis that comes back: every call is tried again, with back-off, until Redis answers.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -18,6 +19,8 @@ pub(crate) struct Link {
     client: Client,
     config: AsyncConnectionConfig,
     current: Mutex<Current>,
+    /// Redis was not to be reached when it was last called.
+    down: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -33,7 +36,13 @@ impl Link {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(response_timeout));
-        Self { client, config, current: Mutex::new(Current { generation: 0, connection: None }) }
+        let current = Mutex::new(Current { generation: 0, connection: None });
+        Self { client, config, current, down: AtomicBool::new(false) }
+    }
+
+    /// Whether Redis was not to be reached when it was last called.
+    pub(crate) fn is_down(&self) -> bool {
+        self.down.load(Ordering::Relaxed)
     }
 
     /// Calls once: connects if need be, and gives the error back.
@@ -42,8 +51,10 @@ impl Link {
         F: FnOnce(MultiplexedConnection) -> Fut,
         Fut: Future<Output = RedisResult<T>>,
     {
-        let (generation, connection) = self.connection().await?;
+        let (generation, connection) =
+            self.connection().await.inspect_err(|_| self.down.store(true, Ordering::Relaxed))?;
         let result = call(connection).await;
+        self.down.store(result.as_ref().is_err_and(breaks_connection), Ordering::Relaxed);
         if let Err(error) = &result
             && breaks_connection(error)
         {
@@ -104,7 +115,7 @@ impl Backoff {
     pub(crate) async fn wait(&mut self, what: &'static str, error: &RedisError) {
         self.failures = self.failures.saturating_add(1);
         if self.failures.is_power_of_two() {
-            tracing::warn!(what, failures = self.failures, %error, "redis failed; trying again");
+            tracing::warn!(what, failures = self.failures, %error, "redis failed; trying again, see REDIS_URL if it goes on");
         }
         let ceiling = BACKOFF_MAX.min(BACKOFF_MIN * 2_u32.saturating_pow(self.failures.min(10)));
         tokio::time::sleep(ceiling.mul_f64(rand::random_range(0.5..1.0))).await;

@@ -31,6 +31,8 @@ mod stats;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+
 pub use backend::{QueueBackend, QueueLayer};
 pub use events::Events;
 pub use hand::{Delivery, Outcome};
@@ -39,11 +41,14 @@ pub use key::Keys;
 pub use pause::Pause;
 pub use pool::Pool;
 pub use record::Lane;
-pub use server::Server;
+pub use server::{Server, is_log_in_refused, log_in};
 pub use stats::{Queue, QueueError, Rejected, Restored, Stats, WorkerInfo};
 
 /// Says in which lane a payload waits.
 pub type Router = Arc<dyn Fn(&[u8]) -> Lane + Send + Sync>;
+
+/// Hears of a job, and why, before the queue itself rejects it; more than once if the worker dies over it.
+pub type OnRejected = Arc<dyn Fn(&[u8], &str) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// What a worker's end of the queue needs to know.
 #[derive(Debug, Clone)]

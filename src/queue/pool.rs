@@ -9,15 +9,17 @@ use chrono::DateTime;
 use redis::{Client, RedisError, RedisResult, Script, Value};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
-use super::entry::{Entry, Source};
+use super::entry::{Entry, Source, fields_of};
 use super::hand::{Delivery, Hand, Outcome, Verdict};
 use super::key::{GROUP, Keys};
 use super::link::Link;
 use super::record::Lane;
-use super::{DELIVERIES_MAX, Options, Router};
+use super::{DELIVERIES_MAX, OnRejected, Options, Router};
 
 /// An answer of an ordinary command is awaited this long: longer than any stall that heals by itself.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a worker that stops looks whether it is cut off.
+const CUT_OFF_POLL: Duration = Duration::from_millis(20);
 /// Entries of a lost answer looked for at once.
 const LOST_MAX: usize = 1_000;
 /// How long a read of the intake blocks; also how soon it notices a shutdown.
@@ -28,6 +30,7 @@ pub struct Pool {
     pub(crate) options: Options,
     pub(crate) keys: Keys,
     pub(crate) router: Router,
+    pub(crate) on_rejected: OnRejected,
     /// Blocking reads have a connection of their own.
     pub(crate) intake: Link,
     pub(crate) commands: Link,
@@ -50,13 +53,19 @@ pub(crate) type Delivered = mpsc::UnboundedReceiver<Delivery>;
 pub(crate) type Verdicts = mpsc::UnboundedReceiver<(Arc<Hand>, Verdict)>;
 
 impl Pool {
-    pub(crate) fn new(client: Client, options: Options, router: Router) -> (Arc<Self>, Delivered, Verdicts) {
+    pub(crate) fn new(
+        client: Client,
+        options: Options,
+        router: Router,
+        on_rejected: OnRejected,
+    ) -> (Arc<Self>, Delivered, Verdicts) {
         // Both channels are bounded by the capacity: whatever is in them holds a permit.
         let (deliver, delivered) = mpsc::unbounded_channel();
         let (verdicts, verdicts_receiver) = mpsc::unbounded_channel();
         let pool = Self {
             keys: Keys::new(&options.namespace),
             router,
+            on_rejected,
             intake: Link::new(client.clone(), BLOCK + RESPONSE_TIMEOUT),
             commands: Link::new(client, RESPONSE_TIMEOUT),
             capacity: Arc::new(Semaphore::new(options.concurrency)),
@@ -85,6 +94,15 @@ impl Pool {
         let mut stopping = self.stopping.subscribe();
         // The sender lives in self, so waiting cannot fail.
         let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+
+    /// Completes when Redis cannot be reached and no job is in hand: there is nothing to finish, and nobody to tell.
+    ///
+    /// Entries that were read and never started are taken over like those of a worker that died.
+    pub(crate) async fn cut_off(&self) {
+        while self.in_hand() > 0 || !(self.intake.is_down() && self.commands.is_down()) {
+            tokio::time::sleep(CUT_OFF_POLL).await;
+        }
     }
 
     /// Jobs in hand now.
@@ -155,7 +173,10 @@ impl Pool {
 
     /// The lane of an entry of the intake.
     pub(crate) fn lane_of(&self, payload: Option<&[u8]>) -> Lane {
-        payload.map_or_else(Lane::unrouted, |payload| (self.router)(payload)).sane()
+        payload
+            .filter(|payload| fields_of(payload).is_none())
+            .map_or_else(Lane::unrouted, |payload| (self.router)(payload))
+            .sane()
     }
 
     pub(crate) fn stream(&self, source: Source) -> &str {

@@ -3,13 +3,32 @@
 //! Separate from `stats.rs`: this is about the server, not about the jobs in it.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, Value};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, RedisResult, Value};
 
 use super::key::{GROUP, Keys};
 use super::stats::{Queue, QueueError};
+
+/// A process that starts waits so long for Redis.
+const LOG_IN_WITHIN: Duration = Duration::from_secs(3);
+
+/// Connects and logs in once, as every connection will.
+pub async fn log_in(client: &Client) -> RedisResult<()> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(LOG_IN_WITHIN))
+        .set_response_timeout(Some(LOG_IN_WITHIN));
+    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    // Without a password nothing is said before the first command.
+    redis::cmd("PING").query_async(&mut connection).await
+}
+
+/// Whether Redis does not take the user or the password, which it will not by waiting.
+pub fn is_log_in_refused(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::AuthenticationFailed || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"))
+}
 
 /// A Redis server, as far as the service depends on it.
 #[derive(Debug, Clone, Default)]

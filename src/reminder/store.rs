@@ -1,14 +1,19 @@
 //! The SQL of appointments.
 
 use kmsnotif_jobs::{Data, Job};
-use sqlx::PgPool;
+use sqlx::PgConnection;
 
-use crate::tenant::TenantId;
+use crate::tenant::{E164, TenantId};
 
-/// Keeps an appointment's latest version; says whether this one was newer.
+/// Keeps an appointment's latest version, in the transaction that took the job's id; says whether it was newer.
 ///
 /// Deduplicated by (tenant, appointment, version): running twice, or in any order, ends the same.
-pub async fn record_appointment(pool: &PgPool, tenant: TenantId, job: &Job) -> Result<bool, sqlx::Error> {
+pub async fn record_appointment(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    job: &Job,
+    recipient: &E164,
+) -> Result<bool, sqlx::Error> {
     let Data::AppointmentChanged(appointment) = &job.data else { return Ok(false) };
     let done = sqlx::query(
         "insert into appointment (tenant_id, appointment_id, version, status, scheduled_at, recipient, language, data) \
@@ -23,10 +28,10 @@ pub async fn record_appointment(pool: &PgPool, tenant: TenantId, job: &Job) -> R
     .bind(appointment.version)
     .bind(appointment.status.as_str())
     .bind(appointment.scheduled_at)
-    .bind(&job.to)
+    .bind(recipient.as_str())
     .bind(job.language.map(kmsnotif_jobs::Language::as_str))
     .bind(serde_json::to_string(&job.data).expect("data holds only strings, integers and moments"))
-    .execute(pool)
+    .execute(tx)
     .await?;
     Ok(done.rows_affected() == 1)
 }

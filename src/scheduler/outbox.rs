@@ -6,6 +6,7 @@
 
 use sqlx::PgPool;
 
+use crate::database;
 use crate::job_outbox::store;
 use crate::queue::Queue;
 
@@ -16,7 +17,7 @@ const BATCH: i64 = 500;
 pub async fn enqueue(pool: &PgPool, queue: &Queue) -> anyhow::Result<usize> {
     let mut enqueued = 0;
     loop {
-        let mut tx = pool.begin().await?;
+        let mut tx = database::begin(pool).await?;
         let jobs = store::take(&mut tx, BATCH).await?;
         if jobs.is_empty() {
             return Ok(enqueued);

@@ -2,13 +2,15 @@
 //! may not be sent or change their price.
 //!
 //! Each event is claimed by one scheduler, in the transaction that writes its mail: once, and not within six hours of
-//! the last of the same tenant, kind and reason; it waits until then. A block that is over by then is not told.
+//! the last of the same tenant, kind and reason; it waits until then. A block that is over by then is not told, and
+//! what happened before a tenant had an address is told for a week ([`store::list_due`]).
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 
 use super::Kind;
 use super::store::{self, Due};
+use crate::database;
 use crate::mail::{Letter, alert};
 use crate::telemetry::metric;
 use crate::tenant::{Tenant, TenantId};
@@ -30,7 +32,7 @@ pub async fn tell(pool: &PgPool, now: DateTime<Utc>) -> Result<usize, sqlx::Erro
 }
 
 async fn tell_one(pool: &PgPool, (id, tenant): (i64, TenantId), now: DateTime<Utc>) -> Result<bool, sqlx::Error> {
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     let Some(due) = store::claim_due(&mut tx, (id, tenant), now, now - alert::AGAIN_AFTER).await? else {
         return Ok(false);
     };

@@ -16,7 +16,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 use sqlx::{PgConnection, PgPool};
@@ -26,6 +26,7 @@ pub use event::{Event, Kind, Severity};
 pub use store::Target;
 pub use template::{Fact, Held, Source, Template, TemplateKey, TemplateState};
 
+use crate::database;
 use crate::tenant::TenantId;
 
 /// One thing that became known of an account, a number or a template.
@@ -72,19 +73,24 @@ impl News {
 
 /// Takes in what became known, whatever its order and however often: the same end.
 ///
-/// Takes the rows of the tenants concerned, in the order of their ids; accounts come before them.
-pub async fn learn(tx: &mut PgConnection, news: &[News]) -> Result<(), sqlx::Error> {
+/// Takes the rows of the tenants concerned; accounts come before them. A tenant whose row somebody else holds holds
+/// up no other: the bodies that tell of it are returned, to be applied again, whole.
+pub async fn learn(tx: &mut PgConnection, news: &[News]) -> Result<HashSet<Uuid>, sqlx::Error> {
     if news.is_empty() {
-        return Ok(());
+        return Ok(HashSet::new());
     }
     let accounts: Vec<&str> = news.iter().map(|news| news.waba_id.as_str()).collect();
     let targets = store::list_targets(tx, &accounts).await?;
     if targets.is_empty() {
         tracing::info!(count = news.len(), "Meta told of accounts that no tenant sends with");
-        return Ok(());
+        return Ok(HashSet::new());
     }
     let ids: Vec<TenantId> = targets.iter().map(|target| target.tenant_id).collect();
-    store::lock_tenants(tx, &ids).await?;
+    let locked = store::lock_free_tenants(tx, &ids).await?;
+    let (targets, busy): (Vec<Target>, Vec<Target>) =
+        targets.into_iter().partition(|target| locked.contains(&target.tenant_id));
+    let is_of_busy = |news: &&News| busy.iter().any(|target| news.concerns(target));
+    let unlearned = news.iter().filter(is_of_busy).map(|news| news.arrival).collect();
     let mut known = store::list_templates(tx, &ids, &names(news)).await?;
     let mut changed: BTreeMap<TemplateKey, Template> = BTreeMap::new();
     for target in &targets {
@@ -110,7 +116,7 @@ pub async fn learn(tx: &mut PgConnection, news: &[News]) -> Result<(), sqlx::Err
     for (key, template) in &changed {
         store::upsert_template(tx, key, template).await?;
     }
-    Ok(())
+    Ok(unlearned)
 }
 
 /// The names of the templates that are told of.
@@ -130,7 +136,7 @@ pub async fn learn_by_send(
     reason: &str,
     at: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     let targets = store::list_targets(&mut tx, &[&key.waba_id]).await?;
     let Some(target) = targets.iter().find(|target| target.tenant_id == key.tenant_id) else { return Ok(()) };
     store::lock_tenants(&mut tx, &[key.tenant_id]).await?;

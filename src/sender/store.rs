@@ -2,7 +2,7 @@
 //!
 //! Locks: the tenant's row comes before its templates and events, and after accounts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
@@ -37,6 +37,20 @@ pub async fn list_targets(conn: &mut PgConnection, accounts: &[&str]) -> Result<
     .bind(accounts)
     .fetch_all(conn)
     .await
+}
+
+/// Locks those of these tenants' rows that nobody else holds; says which.
+pub(super) async fn lock_free_tenants(
+    tx: &mut PgConnection,
+    ids: &[TenantId],
+) -> Result<HashSet<TenantId>, sqlx::Error> {
+    let locked: Vec<TenantId> = sqlx::query_scalar(
+        "select tenant_id from tenant where tenant_id = any($1) order by tenant_id for no key update skip locked",
+    )
+    .bind(ids)
+    .fetch_all(tx)
+    .await?;
+    Ok(locked.into_iter().collect())
 }
 
 /// Locks these tenants' rows, in the order of their ids.
@@ -179,11 +193,13 @@ pub(super) async fn insert_event(
     Ok(done.rows_affected() > 0)
 }
 
-/// Lists events that tenants are to be told of and that nothing of the same kind and reason told after `told`.
+/// Lists events of the last week that tenants with an address are to be told of, and that nothing of the same kind and
+/// reason told after `told`.
 pub(super) async fn list_due(pool: &PgPool, told: DateTime<Utc>) -> Result<Vec<(i64, TenantId)>, sqlx::Error> {
     sqlx::query_as(
-        "select e.sender_event_id, e.tenant_id from sender_event e \
-         where e.alert and e.told_at is null and not exists \
+        "select e.sender_event_id, e.tenant_id from sender_event e join tenant t using (tenant_id) \
+         where e.alert and e.told_at is null and t.alert_email is not null \
+           and e.created_at > now() - interval '7 days' and not exists \
              (select from sender_event o where o.tenant_id = e.tenant_id and o.kind = e.kind and o.reason = e.reason \
               and o.told_at > $1) \
          order by e.sender_event_id limit 500",

@@ -16,6 +16,7 @@ use url::Url;
 use super::Sender;
 use super::fault::FAULTS;
 use super::mailbox::MailFaults;
+use super::phone::Choice;
 use super::state::{State, e164};
 use super::template::TemplateState;
 
@@ -33,6 +34,7 @@ pub fn router() -> Router<Arc<State>> {
         .route("/senders", post(set_sender))
         .route("/rate", post(set_rate))
         .route("/inbound", post(receive_inbound))
+        .route("/preference", post(choose_marketing))
         .route("/mail", get(list_mails))
         .route("/mail/faults", get(get_mail_faults).post(set_mail_faults))
         .route("/reset", post(reset))
@@ -70,6 +72,14 @@ struct Rate {
 struct Inbound {
     from: String,
     text: String,
+    phone_number_id: Option<String>,
+}
+
+/// What a patient chooses about marketing messages.
+#[derive(Deserialize)]
+struct Preference {
+    from: String,
+    value: Choice,
     phone_number_id: Option<String>,
 }
 
@@ -135,6 +145,11 @@ async fn set_rate(Shared(state): Shared<Arc<State>>, Json(rate): Json<Rate>) -> 
 
 async fn receive_inbound(Shared(state): Shared<Arc<State>>, Json(inbound): Json<Inbound>) -> Json<Value> {
     state.receive_inbound(&e164(&inbound.from), inbound.phone_number_id.as_deref(), &inbound.text);
+    Json(json!({ "ok": true }))
+}
+
+async fn choose_marketing(Shared(state): Shared<Arc<State>>, Json(choice): Json<Preference>) -> Json<Value> {
+    state.choose_marketing(&e164(&choice.from), choice.phone_number_id.as_deref(), choice.value);
     Json(json!({ "ok": true }))
 }
 

@@ -48,7 +48,7 @@ use url::Url;
 
 pub use fault::{Answer, Effect, FAULTS, Fault, Times, fault_table};
 pub use mailbox::{MailFaults, ReceivedMail};
-pub use phone::ReceivedMessage;
+pub use phone::{Choice, ReceivedMessage};
 pub use smtp::MailServer;
 use state::State;
 pub use status::{Billing, Course, Recipient, Status, Story, Untidiness};
@@ -279,6 +279,11 @@ impl Simulator {
     /// Lets a patient write to a sender.
     pub fn send_inbound(&self, from: &str, phone_number_id: &str, text: &str) {
         self.0.receive_inbound(&state::e164(from), Some(phone_number_id), text);
+    }
+
+    /// Lets a patient choose whether marketing messages of a sender come.
+    pub fn choose_marketing(&self, from: &str, phone_number_id: &str, choice: Choice) {
+        self.0.choose_marketing(&state::e164(from), Some(phone_number_id), choice);
     }
 
     /// Takes mail on the listener until the server that is returned is stopped; any number may run.

@@ -107,6 +107,26 @@ pub struct ReceivedMessage {
     pub accepted_at: DateTime<Utc>,
 }
 
+/// What a patient chooses about marketing messages in WhatsApp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Choice {
+    /// No more of them.
+    Stop,
+    /// Again.
+    Resume,
+}
+
+impl Choice {
+    /// The spelling in webhooks.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Choice::Stop => "stop",
+            Choice::Resume => "resume",
+        }
+    }
+}
+
 /// One bubble on a phone's screen.
 #[derive(Debug, Clone)]
 pub enum Bubble {

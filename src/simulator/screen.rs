@@ -11,7 +11,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use super::fault::FAULTS;
-use super::phone::{Bubble, Message};
+use super::phone::{Bubble, Choice, Message};
 use super::state::{State, e164};
 use super::status::Status;
 
@@ -20,13 +20,22 @@ const STYLE: &str = include_str!("../../templates/simulator/screen.css");
 const PHONES_SHOWN: usize = 200;
 /// Seconds between the refreshes of a page.
 const REFRESH_S: u32 = 3;
+/// Answers and choices at hand: field, value, label.
+const QUICK: [(&str, &str, &str); 4] = [
+    ("text", "STOP", "STOP"),
+    ("text", "START", "START"),
+    ("marketing", "stop", "no marketing"),
+    ("marketing", "resume", "marketing again"),
+];
 /// Nothing is loaded from anywhere and nothing runs, whatever a name contains.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-src 'self'; frame-ancestors 'self'";
 
-/// What a patient types.
+/// What a patient types, or chooses about marketing messages.
 #[derive(Deserialize)]
 pub struct Reply {
+    #[serde(default)]
     text: String,
+    marketing: Option<Choice>,
 }
 
 /// `GET /`: the phones that got messages, the last one first.
@@ -72,11 +81,15 @@ pub async fn phone(Shared(state): Shared<Arc<State>>, Path(number): Path<String>
         "<main class=\"phone\"><header><a class=\"back\" href=\"/\" aria-label=\"All phones\">‹</a><span class=\"face\">+</span>\
          <span class=\"who\"><b>{name}</b><small>on the phone of {shown}</small></span></header>\
          <iframe src=\"/phone/{digits}/chat\" title=\"Messages\"></iframe>\
-         <form method=\"post\" action=\"/phone/{digits}\"><input name=\"text\" value=\"STOP\" maxlength=\"1000\" required aria-label=\"Answer\">\
+         <form class=\"quick\" method=\"post\" action=\"/phone/{digits}\">{quick}</form>\
+         <form method=\"post\" action=\"/phone/{digits}\"><input name=\"text\" placeholder=\"Answer\" maxlength=\"1000\" required aria-label=\"Answer\">\
          <button aria-label=\"Send\">➤</button></form></main>",
         name = escape(name.as_deref().unwrap_or("WhatsApp")),
         shown = escape(&number),
         digits = escape(number.trim_start_matches('+')),
+        quick = QUICK
+            .map(|(name, value, label)| format!("<button name=\"{name}\" value=\"{value}\">{label}</button>"))
+            .concat(),
     );
     page(&number, false, &body)
 }
@@ -100,8 +113,11 @@ pub async fn answer(
 ) -> impl IntoResponse {
     let number = e164(&number);
     let text = reply.text.trim();
-    if !text.is_empty() && number.len() > 1 {
-        state.receive_inbound(&number, None, text);
+    match reply.marketing {
+        _ if number.len() < 2 => {}
+        Some(choice) => state.choose_marketing(&number, None, choice),
+        None if text.is_empty() => {}
+        None => state.receive_inbound(&number, None, text),
     }
     Redirect::to(&format!("/phone/{}", number.trim_start_matches('+')))
 }

@@ -15,10 +15,10 @@ use super::fault::Effect;
 use super::graph::GraphError;
 use super::mailbox::Mailbox;
 use super::pace::{Limit, Pace};
-use super::phone::{Bubble, Phones};
+use super::phone::{Bubble, Choice, Phones};
 use super::template::{Catalogue, Found, Template, TemplateState};
-use super::webhook::Webhooks;
-use super::webhook_body::{inbound_text, new_wamid, template_status};
+use super::webhook::{Event, Webhooks};
+use super::webhook_body::{inbound_text, new_wamid, preference, template_status};
 use super::{Options, Sender, TokenCheck};
 
 /// Messages with a fault "once" that are remembered.
@@ -222,15 +222,30 @@ impl State {
     /// Puts a patient's words on the phone and tells the receiver; without a sender, the last one who wrote gets them.
     pub fn receive_inbound(&self, from: &str, phone_number_id: Option<&str>, text: &str) {
         let text: String = text.chars().take(INBOUND_CHARS_MAX).collect();
-        let now = Utc::now();
+        let event = |sender: &Sender| inbound_text(sender, from, &new_wamid(from), &text, Utc::now());
+        self.tell_from_phone(from, phone_number_id, text.clone(), event);
+    }
+
+    /// Lets a patient choose in WhatsApp whether marketing messages come; a sender as for an answer.
+    pub fn choose_marketing(&self, from: &str, phone_number_id: Option<&str>, choice: Choice) {
+        let event = |sender: &Sender| preference(sender, from, choice, Utc::now());
+        self.tell_from_phone(from, phone_number_id, format!("({} marketing messages)", choice.as_str()), event);
+    }
+
+    fn tell_from_phone(
+        &self,
+        from: &str,
+        phone_number_id: Option<&str>,
+        shown: String,
+        event: impl Fn(&Sender) -> Event,
+    ) {
         let mut phones = self.phones();
         let last = phones.messages(from).last().map(|message| message.sender.clone());
-        phones.push(from, Bubble::Said(text.clone(), now));
+        phones.push(from, Bubble::Said(shown, Utc::now()));
         drop(phones);
         let named = phone_number_id.and_then(|id| self.find_sender(id).ok());
         if let Some(sender) = named.or(last) {
-            let event = inbound_text(&sender, from, &new_wamid(from), &text, now);
-            self.webhooks.push([(std::time::Duration::ZERO, event)]);
+            self.webhooks.push([(std::time::Duration::ZERO, event(&sender))]);
         }
     }
 

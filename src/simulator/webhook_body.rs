@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::Sender;
-use super::phone::Message;
+use super::phone::{Choice, Message};
 use super::status::status_object;
 use super::template::Template;
 use super::webhook::Event;
@@ -49,6 +49,18 @@ pub fn inbound_text(sender: &Sender, from: &str, wamid: &str, text: &str, at: Da
         "from": wa_id, "id": wamid, "timestamp": at.timestamp().to_string(), "type": "text", "text": { "body": text },
     }]);
     Event::Change(sender.waba_id.clone(), "messages", value)
+}
+
+/// What a patient chose about marketing messages, as a change of the field `user_preferences`.
+pub fn preference(sender: &Sender, from: &str, choice: Choice, at: DateTime<Utc>) -> Event {
+    let wa_id = from.trim_start_matches('+');
+    let mut value = envelope(sender);
+    value["contacts"] = json!([{ "profile": { "name": "Patient" }, "wa_id": wa_id }]);
+    value["user_preferences"] = json!([{
+        "wa_id": wa_id, "detail": format!("User requested to {} marketing messages", choice.as_str()),
+        "category": "marketing_messages", "value": choice.as_str(), "timestamp": at.timestamp(),
+    }]);
+    Event::Change(sender.waba_id.clone(), "user_preferences", value)
 }
 
 /// A change of a template's state.
@@ -140,6 +152,18 @@ mod tests {
         let escaped = escape_non_ascii(&value.to_string());
         assert!(escaped.is_ascii() && escaped.contains("\\u00e9") && escaped.contains("\\ud83d\\ude00"));
         assert_eq!(serde_json::from_str::<Value>(&escaped).unwrap(), value);
+    }
+
+    #[test]
+    fn a_choice_about_marketing_is_read_by_the_receiver() {
+        use crate::whatsapp::webhook::{Change, parse};
+        for (choice, stops) in [(Choice::Stop, true), (Choice::Resume, false)] {
+            let event = preference(&Sender::derived("1001"), "+6281234567890", choice, Utc::now());
+            let read = parse(&body(&[event])).unwrap();
+            let [Change::Preference(read)] = &read[..] else { panic!("{read:?}") };
+            assert_eq!((read.stops, read.phone_number_id.as_str()), (stops, "1001"));
+            assert_eq!((read.wa_id.as_deref(), read.category.as_str()), (Some("6281234567890"), "marketing_messages"));
+        }
     }
 
     #[test]

@@ -59,6 +59,10 @@ pub const WEBHOOK_BODY_SIZE: &str = "kmsnotif_webhook_body_bytes";
 pub const PAYMENTS_REFUSED: &str = "kmsnotif_payments_refused_total";
 /// Counter, label `status`: status events applied to notifications.
 pub const STATUS_EVENTS_APPLIED: &str = "kmsnotif_status_events_applied_total";
+/// Counter, label `reason` (`no_number` or `no_tenant`): what patients said about messages and nobody could be found for.
+pub const OPT_OUTS_IGNORED: &str = "kmsnotif_opt_outs_ignored_total";
+/// Counter: bodies of Meta's webhook that could not be read, or not all of it.
+pub const WEBHOOKS_UNREADABLE: &str = "kmsnotif_webhooks_unreadable_total";
 /// Counter: status events without a notification that were given up after a day.
 pub const STATUS_EVENTS_ORPHANED: &str = "kmsnotif_status_events_orphaned_total";
 /// Counter: messages that were delivered although another attempt followed.
@@ -160,6 +164,8 @@ fn describe() {
     describe_counter!(PAYMENTS_REFUSED, Unit::Count, "Payment events that were recorded and paid nothing, by reason.");
     describe_histogram!(WEBHOOK_BODY_SIZE, Unit::Bytes, "Size of webhook bodies.");
     describe_counter!(STATUS_EVENTS_APPLIED, Unit::Count, "Status events applied to notifications, by status.");
+    describe_counter!(OPT_OUTS_IGNORED, Unit::Count, "Words of patients about messages that were ignored, by reason.");
+    describe_counter!(WEBHOOKS_UNREADABLE, Unit::Count, "Bodies of Meta's webhook that could not be read whole.");
     describe_counter!(STATUS_EVENTS_ORPHANED, Unit::Count, "Status events that found no notification within a day.");
     describe_counter!(DUPLICATE_DELIVERIES, Unit::Count, "Messages delivered although another attempt followed.");
     describe_counter!(OUTCOMES_RESOLVED, Unit::Count, "Outcomes that nobody told us, by verdict.");

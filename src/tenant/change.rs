@@ -61,11 +61,7 @@ pub struct TenantChange {
 impl NewTenant {
     /// Refuses what the types alone cannot.
     pub fn check(&self) -> Result<(), TenantError> {
-        let first = self.code.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
-        if !first || self.code.len() > 63 || !self.code.bytes().all(fits) {
-            return Err(TenantError::Code(self.code.clone()));
-        }
+        check_code(&self.code)?;
         check_name(&self.name)?;
         self.settings.check_values()
     }
@@ -93,22 +89,42 @@ impl TenantChange {
         if let Some(name) = &self.name {
             check_name(name)?;
         }
-        if let Some(Some(threshold)) = self.low_balance_threshold
-            && (threshold < Decimal::ZERO || threshold.normalize().scale() > 6 || threshold >= THRESHOLD_END)
-        {
-            return Err(TenantError::Threshold);
+        if let Some(Some(threshold)) = self.low_balance_threshold {
+            check_threshold(threshold)?;
         }
-        match self.retention_days {
-            Some(days) if !(1..=36_500).contains(&days) => Err(TenantError::Retention),
-            _ => Ok(()),
-        }
+        self.retention_days.map_or(Ok(()), check_retention)
     }
+}
+
+/// Refuses what is no code.
+pub fn check_code(code: &str) -> Result<(), TenantError> {
+    let first = code.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    let is_code = first && code.len() <= 63 && code.bytes().all(fits);
+    if is_code { Ok(()) } else { Err(TenantError::Code(code.to_owned())) }
+}
+
+/// Refuses a low-balance threshold that no balance reaches.
+pub fn check_threshold(threshold: Decimal) -> Result<(), TenantError> {
+    let fits = threshold >= Decimal::ZERO && threshold.normalize().scale() <= 6 && threshold < THRESHOLD_END;
+    if fits { Ok(()) } else { Err(TenantError::Threshold) }
+}
+
+/// Refuses a number of days that is none to keep data.
+pub fn check_retention(days: i32) -> Result<(), TenantError> {
+    if (1..=36_500).contains(&days) { Ok(()) } else { Err(TenantError::Retention) }
+}
+
+/// Refuses a rate that no sender has.
+pub fn check_rate(rate: u32) -> Result<(), TenantError> {
+    if (1..=1_000_000).contains(&rate) { Ok(()) } else { Err(TenantError::Rate) }
 }
 
 /// Beyond any balance, and within numeric(24, 6).
 const THRESHOLD_END: Decimal = Decimal::from_parts(2_808_348_672, 232_830_643, 0, false, 0);
 
-fn check_name(name: &str) -> Result<(), TenantError> {
+/// Refuses what is no hospital's name.
+pub fn check_name(name: &str) -> Result<(), TenantError> {
     let fits = (1..=200).contains(&name.chars().count()) && !name.trim().is_empty() && !name.contains(char::is_control);
     if fits { Ok(()) } else { Err(TenantError::Name) }
 }
@@ -137,11 +153,9 @@ pub struct ConfigurationChange {
 impl ConfigurationChange {
     /// Refuses what the types alone cannot.
     pub fn check(&self) -> Result<(), TenantError> {
-        check_meta_id("phone number id", &self.phone_number_id)?;
-        check_meta_id("WABA id", &self.waba_id)?;
-        if self.rate.is_some_and(|rate| !(1..=1_000_000).contains(&rate)) {
-            return Err(TenantError::Rate);
-        }
+        check_phone_number_id(&self.phone_number_id)?;
+        check_waba_id(&self.waba_id)?;
+        self.rate.map_or(Ok(()), check_rate)?;
         // It becomes a header of each request: a line break in it would make two.
         let is_token = |text: &str| {
             (1..=TOKEN_CHARS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
@@ -151,6 +165,16 @@ impl ConfigurationChange {
         }
         Ok(())
     }
+}
+
+/// Refuses what is no id of a sender.
+pub fn check_phone_number_id(id: &str) -> Result<(), TenantError> {
+    check_meta_id("phone number id", id)
+}
+
+/// Refuses what is no id of an account.
+pub fn check_waba_id(id: &str) -> Result<(), TenantError> {
+    check_meta_id("WABA id", id)
 }
 
 fn check_meta_id(what: &'static str, value: &str) -> Result<(), TenantError> {

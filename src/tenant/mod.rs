@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::secret::{DecryptError, Keyring, Sealed, Secret};
 
 mod act;
-mod change;
+pub mod change;
 mod country;
 pub mod currency;
 pub mod email;

@@ -74,10 +74,7 @@ impl fmt::Debug for E164 {
 
 /// Reads a recipient's number, national ones against `country`, and refuses what no one can have.
 pub fn parse(text: &str, country: CountryCode) -> Result<E164, PhoneError> {
-    let number = read(text, country)?;
-    if !PHONE_NUMBER_UTIL.is_valid_number(&number) {
-        return Err(PhoneError::Invalid(country));
-    }
+    let number = read(text, country, |number| PHONE_NUMBER_UTIL.is_valid_number(number))?;
     format(&number).ok_or(PhoneError::Invalid(country))
 }
 
@@ -85,10 +82,7 @@ pub fn parse(text: &str, country: CountryCode) -> Result<E164, PhoneError> {
 ///
 /// Meta's test senders (+1 555 …) are in no numbering plan, and Meta checks its own numbers.
 pub fn parse_sender(text: &str, country: CountryCode) -> Result<E164, PhoneError> {
-    let number = read(text, country)?;
-    if PHONE_NUMBER_UTIL.is_possible_number_with_reason(&number).is_err() {
-        return Err(PhoneError::Invalid(country));
-    }
+    let number = read(text, country, |number| PHONE_NUMBER_UTIL.is_possible_number_with_reason(number).is_ok())?;
     format(&number).ok_or(PhoneError::Invalid(country))
 }
 
@@ -103,8 +97,11 @@ pub fn country(number: &E164) -> Option<CountryCode> {
     CountryCode::from_str(if matches!(code, "AC" | "TA") { "SH" } else { code }).ok()
 }
 
-fn read(text: &str, country: CountryCode) -> Result<PhoneNumber, PhoneError> {
+/// Reads a number that passes; one with 00 before the country's code is tried as with +, wherever it is dialled so.
+fn read(text: &str, country: CountryCode, passes: impl Fn(&PhoneNumber) -> bool) -> Result<PhoneNumber, PhoneError> {
     let text = text.trim();
+    // A link to a number (RFC 3966).
+    let text = text.get(..4).filter(|scheme| scheme.eq_ignore_ascii_case("tel:")).map_or(text, |_| text[4..].trim());
     if text.is_empty() {
         return Err(PhoneError::Empty);
     }
@@ -120,7 +117,9 @@ fn read(text: &str, country: CountryCode) -> Result<PhoneNumber, PhoneError> {
         return Err(PhoneError::Character('+'));
     }
     let region = Region::from_code(country.as_str()).ok();
-    PHONE_NUMBER_UTIL.parse(text, region).map_err(|_| PhoneError::Invalid(country))
+    let parse = |text: &str| PHONE_NUMBER_UTIL.parse(text, region).ok().filter(&passes);
+    let abroad = || text.strip_prefix("00").and_then(|number| parse(&format!("+{number}")));
+    parse(text).or_else(abroad).ok_or(PhoneError::Invalid(country))
 }
 
 /// Written here, not by the library: no rules of formatting apply to E.164.
@@ -145,10 +144,21 @@ mod tests {
 
     #[test]
     fn numbers_are_read_as_people_write_them() {
-        for text in ["+6281234567890", "081234567890", "0812-3456-7890", "(+62) 812 3456 7890", "6281234567890"] {
+        for text in [
+            "+6281234567890",
+            "081234567890",
+            "0812-3456-7890",
+            "(+62) 812 3456 7890",
+            "6281234567890",
+            // As a telephone system or a link of the Web has it.
+            "0062 81234567890",
+            "tel:+62-812-3456-7890",
+            "TEL: 081234567890",
+        ] {
             assert_eq!(read(text, "ID").as_deref(), Ok("+6281234567890"), "{text}");
         }
-        assert!(read("0062 81234567890", "ID").is_err(), "00 is no way out of Indonesia");
+        // Indonesia's own way out comes first.
+        assert_eq!(read("008 65 9123 4567", "ID").unwrap(), "+6591234567");
         assert_eq!(read("06 12 34 56 78", "FR").unwrap(), "+33612345678");
         assert_eq!(read("+6591234567", "ID").unwrap(), "+6591234567");
         // A fixed line of Italy keeps its zero abroad.
@@ -170,6 +180,10 @@ mod tests {
             "+999123456789",
             "0812345678901234567",
             "081234567890;ext=5",
+            "tel:",
+            "tel:+62812;ext=5",
+            "00",
+            "000081234567890",
         ] {
             assert!(read(text, "ID").is_err(), "{text}");
         }

@@ -16,6 +16,7 @@ use super::act;
 use super::row::read_tenant;
 use super::{ConfigurationChange, CountryCode, Currency, NewTenant, Tenant, TenantChange, TenantError, TenantId};
 use crate::audit;
+use crate::database;
 use crate::secret::Keyring;
 
 /// Messages a second of a sender for which none is given (Meta's limit of a new number).
@@ -40,7 +41,7 @@ macro_rules! select_tenant {
 pub async fn insert(pool: &PgPool, new: &NewTenant, actor: &str) -> Result<Tenant, TenantError> {
     new.check()?;
     let tenant_id = TenantId::generate();
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     sqlx::query(
         "insert into tenant (tenant_id, code, name, country, currency, time_zone, language) \
          values ($1, $2, $3, $4, $5, $6, $7)",
@@ -106,6 +107,17 @@ pub async fn list_settings_by_id(executor: impl PgExecutor<'_>, ids: &[TenantId]
     rows.iter().map(read_tenant).collect()
 }
 
+/// Lists which tenants send by these of Meta's phone number ids; several may share one.
+pub async fn list_by_phone_number_id(
+    executor: impl PgExecutor<'_>,
+    phone_number_ids: &[&str],
+) -> Result<Vec<(String, TenantId)>, sqlx::Error> {
+    sqlx::query_as("select phone_number_id, tenant_id from whatsapp_configuration where phone_number_id = any($1)")
+        .bind(phone_number_ids)
+        .fetch_all(executor)
+        .await
+}
+
 /// Loads the settings of every tenant.
 pub async fn list_all(executor: impl PgExecutor<'_>) -> Result<Vec<Tenant>, sqlx::Error> {
     let rows = sqlx::query(select_tenant!("")).fetch_all(executor).await?;
@@ -121,7 +133,7 @@ pub async fn list_changed(executor: impl PgExecutor<'_>, since: DateTime<Utc>) -
 /// Changes settings and returns the tenant as it is now.
 pub async fn update(pool: &PgPool, code: &str, change: &TenantChange, actor: &str) -> Result<Tenant, TenantError> {
     change.check()?;
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     let id = get(&mut *tx, code).await?.id;
     if change.currency.is_some() {
         sqlx::query("select from account where tenant_id = $1 for update").bind(id).execute(&mut *tx).await?;
@@ -245,7 +257,7 @@ pub async fn set_configuration(
     actor: &str,
 ) -> Result<Tenant, TenantError> {
     change.check()?;
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     // Locked, so that the currency compared below stays.
     sqlx::query("select from tenant where code = $1 for update").bind(code).execute(&mut *tx).await?;
     let tenant = get(&mut *tx, code).await?;
@@ -292,6 +304,22 @@ pub async fn set_configuration(
     }
     tx.commit().await?;
     Ok(tenant)
+}
+
+/// Lists the codes of other tenants that send by the same phone number id.
+pub async fn list_codes_of_sender(
+    executor: impl PgExecutor<'_>,
+    id: TenantId,
+    phone_number_id: &str,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select t.code from whatsapp_configuration w join tenant t using (tenant_id) \
+         where w.phone_number_id = $2 and w.tenant_id <> $1 order by t.code",
+    )
+    .bind(id)
+    .bind(phone_number_id)
+    .fetch_all(executor)
+    .await
 }
 
 /// Marks a tenant's sender as refused by Meta; true if it was not marked before, and then producers and operators are

@@ -108,7 +108,7 @@ async fn the_token_stays_until_another_is_given(pool: PgPool) {
 #[sqlx::test]
 async fn a_token_opens_for_its_tenant_only(pool: PgPool) {
     let keys = keyring();
-    let (_, other) = (add(&pool, "a").await, add(&pool, "b").await);
+    let (own, other) = (add(&pool, "a").await, add(&pool, "b").await);
     let mut stolen = store::set_configuration(&pool, &keys, "a", &configuration(Some("t")), "test")
         .await
         .unwrap()
@@ -116,6 +116,9 @@ async fn a_token_opens_for_its_tenant_only(pool: PgPool) {
         .unwrap();
     stolen.tenant_id = other.id;
     assert!(stolen.token(&keys).is_err());
+    let of_sender = async |id, sender| store::list_codes_of_sender(&pool, id, sender).await.unwrap();
+    assert_eq!(of_sender(other.id, "1001").await, ["a"], "who sets the same sender is warned");
+    assert!(of_sender(own.id, "1001").await.is_empty() && of_sender(other.id, "1002").await.is_empty());
 }
 
 #[sqlx::test]

@@ -33,12 +33,19 @@ impl Default for Budget {
 }
 
 /// A body with its share of the memory, which is free again once this is dropped.
+#[derive(Debug)]
 pub(super) struct Held {
     pub(super) bytes: Bytes,
     _share: Option<OwnedSemaphorePermit>,
 }
 
 impl Budget {
+    /// What is free of it.
+    #[cfg(test)]
+    pub(super) fn free_kib(&self) -> usize {
+        self.0.available_permits()
+    }
+
     /// Reads a body of at most `most` bytes: 413 above, 408 when it is slow, 503 when all memory is in use.
     pub(super) async fn read(&self, parts: &Parts, body: Body, most: usize) -> Result<Held, Problem> {
         let announced = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());

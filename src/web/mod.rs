@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 
 use crate::config::WebConfig;
 use crate::queue::Queue;
+use crate::task::Tasks;
 use crate::telemetry::metric::Metrics;
 
 pub use problem::Problem;
@@ -53,15 +54,18 @@ pub struct State {
     scrape: Arc<scrape::Scrape>,
     bodies: body::Budget,
     stored: webhook::Stored,
+    tasks: Tasks,
     schema_version: i64,
 }
 
 impl State {
     /// Prepares what handlers share; must run inside a tokio runtime.
     pub fn new(parts: Parts) -> Self {
+        let tasks = Tasks::default();
         Self {
             scrape: Arc::new(scrape::Scrape::new(parts.queue.clone(), parts.metrics)),
-            stored: webhook::Stored::start(parts.pool.clone()),
+            stored: webhook::Stored::start(parts.pool.clone(), &tasks),
+            tasks,
             bodies: body::Budget::default(),
             pool: parts.pool,
             queue: parts.queue,
@@ -80,7 +84,15 @@ pub fn router(state: State) -> Router {
 /// Serves until `stop` completes; what is under way then may end, 20 s at most.
 pub async fn run(parts: Parts, listener: TcpListener, stop: impl Future<Output = ()>) -> std::io::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "web starts");
-    serve::serve(listener, router(State::new(parts)), stop).await;
+    let state = State::new(parts);
+    let tasks = state.tasks.clone();
+    let end = async {
+        tokio::select! {
+            () = stop => {}
+            task = tasks.panicked() => tracing::error!(task, "a task panicked: the web ends"),
+        }
+    };
+    serve::serve(listener, router(state), end).await;
     tracing::info!("web ended");
-    Ok(())
+    tasks.check().map_err(std::io::Error::other)
 }

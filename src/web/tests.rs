@@ -10,6 +10,7 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::cli::database::schema_version;
 use crate::secret::Secret;
+use crate::task::Tasks;
 use crate::telemetry::metric::install_metrics;
 
 /// Nothing listens there.
@@ -66,6 +67,36 @@ async fn a_delivery_signed_with_any_secret_is_stored_as_it_came(pool: PgPool) {
         assert_eq!(ask(&web, delivery(body, Some(sign(secret, body)))).await.0, StatusCode::OK);
     }
     assert_eq!(stored(&pool).await, bodies);
+}
+
+#[sqlx::test]
+async fn a_body_that_waits_for_the_database_keeps_its_share_of_the_memory_although_its_sender_left(pool: PgPool) {
+    let (budget, stored) = (body::Budget::default(), webhook::Stored::start(pool.clone(), &Tasks::default()));
+    let all = budget.free_kib();
+    let mut locked = pool.begin().await.unwrap();
+    sqlx::query("lock table webhook_event").execute(&mut *locked).await.unwrap();
+    let (parts, sent) = delivery(vec![b'x'; 10 * 1024], None).into_parts();
+    let held = budget.read(&parts, sent, 1 << 20).await.unwrap();
+    // Its sender looks on until the writer has it, then leaves.
+    let mut insert = Box::pin(stored.insert(held));
+    loop {
+        assert!(futures::poll!(&mut insert).is_pending());
+        let waiting: bool = sqlx::query_scalar(
+            "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')",
+        )
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        if waiting {
+            break;
+        }
+    }
+    drop(insert);
+    assert_eq!(budget.free_kib(), all - 10);
+    locked.rollback().await.unwrap();
+    while budget.free_kib() < all {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[sqlx::test]

@@ -9,6 +9,9 @@ const DIGITS_KEPT: usize = 3;
 /// Up to so many separators may stand between two digits of one number, as in `(021) 555`.
 const SEPARATORS_MAX: usize = 2;
 
+/// A date as in `2026-11-24`, which tells what is wrong and nobody's number.
+const DATE_CHARACTERS: usize = 10;
+
 /// Masks every run of seven or more digits, keeping its last three.
 ///
 /// Spaces, dots, hyphens and brackets inside a number do not hide it: `+62 812-3456-789` is one run.
@@ -20,6 +23,11 @@ pub fn mask(text: &str) -> String {
         if !characters[at].is_ascii_digit() {
             masked.push(characters[at]);
             at += 1;
+            continue;
+        }
+        if is_date(&characters[at..]) {
+            masked.extend(&characters[at..at + DATE_CHARACTERS]);
+            at += DATE_CHARACTERS;
             continue;
         }
         let end = run_end(&characters, at);
@@ -41,6 +49,15 @@ pub(super) fn mask_bounded(text: &str, characters_max: usize) -> String {
         masked.truncate(end);
     }
     masked.replace('\0', "\u{fffd}")
+}
+
+/// Whether a text begins with a date of these centuries that no digit follows.
+fn is_date(characters: &[char]) -> bool {
+    let Some(date) = characters.get(..DATE_CHARACTERS) else { return false };
+    let text: String = date.iter().collect();
+    let ends = !characters.get(DATE_CHARACTERS).is_some_and(char::is_ascii_digit);
+    let known = text.starts_with("19") || text.starts_with("20");
+    ends && known && text.parse::<chrono::NaiveDate>().is_ok()
 }
 
 fn run_end(characters: &[char], start: usize) -> usize {
@@ -84,6 +101,16 @@ mod tests {
     fn codes_and_years_stay() {
         assert_eq!(mask("(#131026) Message undeliverable, 2026"), "(#131026) Message undeliverable, 2026");
         assert_eq!(mask(""), "");
+    }
+
+    #[test]
+    fn dates_stay() {
+        let error = "expires_at: 2026-02-24T09:30:00+07:00 is over, 2026-11-24 is not";
+        assert_eq!(mask(error), error);
+        assert_eq!(
+            mask("2026-13-24 and 2026-11-245 and 0812-11-24 345"),
+            "****-*3-24 and ****-**-245 and ****-**-** 345"
+        );
     }
 
     #[test]

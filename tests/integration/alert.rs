@@ -8,7 +8,7 @@ use kmsnotif::tenant::{self, TenantChange};
 use rust_decimal::Decimal;
 use serde_json::Value;
 
-use crate::harness::{Draft, TestApp, phone, registration};
+use crate::harness::{Draft, TestApp, phone, purchase_status, registration};
 
 const LONG: Duration = Duration::from_mins(1);
 const RESEND: [&str; 8] =
@@ -95,6 +95,34 @@ async fn refusals_are_counted_exactly_whoever_races_and_however_often_a_job_is_w
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_notification_counts_once_however_often_it_is_refused_and_what_tells_of_purchases_never() {
+    let app = TestApp::builder().price(Some(100)).credit(0).start().await;
+    app.enqueue_all(&jobs("AGAIN", 3)).await;
+    app.enqueue(&purchase_status("purchase-1-PAID")).await;
+    app.wait_for_count(LONG, "not_sent", 4).await;
+    assert_eq!(counted(&app).await, 3);
+    for _ in 0..2 {
+        for id in ["AGAIN-0", "AGAIN-1", "purchase-1-PAID"] {
+            app.run(&["notification", "resend", "--tenant", "rs-harapan", "--id", id]).await.ok();
+        }
+        app.drain().await;
+        app.wait_for_count(LONG, "not_sent", 4).await;
+    }
+    assert_eq!(counted(&app).await, 3);
+    // One that was refused for another reason goes without a message for lack of credit for the first time now.
+    let off = TenantChange { whatsapp_on: Some(false), ..TenantChange::default() };
+    tenant::store::update(&app.pool, "rs-harapan", &off, "test").await.unwrap();
+    app.enqueue(&registration("OFF")).await;
+    app.wait_for_refusal("OFF", "event_disabled").await;
+    let on = TenantChange { whatsapp_on: Some(true), ..TenantChange::default() };
+    tenant::store::update(&app.pool, "rs-harapan", &on, "test").await.unwrap();
+    app.run(&["notification", "resend", "--tenant", "rs-harapan", "--id", "OFF"]).await.ok();
+    app.wait_for_refusal("OFF", "insufficient_credit").await;
+    assert_eq!(counted(&app).await, 4);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_schedulers_send_one_mail_of_each() {
     let app = TestApp::builder().price(Some(100)).credit(100).start().await;
     alerted(&app).await;
@@ -109,6 +137,8 @@ async fn two_schedulers_send_one_mail_of_each() {
     let mails = app.simulator.mails();
     let about = |words: &str| mails.iter().filter(|mail| mail.subject.contains(words)).count();
     assert_eq!((mails.len(), about("kredit tidak cukup")), (2, 1), "{mails:#?}");
+    // The second scheduler wrote none that only waits to be sent.
+    assert_eq!(self::mails(&app).await.len(), 2);
     assert_eq!(counted(&app).await, 0);
     app.finish().await;
 }

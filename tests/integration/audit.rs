@@ -86,6 +86,47 @@ async fn what_is_delivered_while_it_is_sealed_is_proven_and_a_forged_row_is_name
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_patients_shown_leaves_one_act_per_command_and_whoever_finds_nobody_none() {
+    let mut app = TestApp::start().await;
+    app.enqueue_all(&[registration("SEEN-1"), registration("SEEN-2")]).await;
+    app.wait_for_count(std::time::Duration::from_secs(20), "read", 2).await;
+    app.enqueue_raw(b"{\"to\":\"+6281234567890\"").await;
+    app.wait_for_rejected(1).await;
+    for nothing in [
+        ["notification", "show", "--tenant", "rs-harapan", "--id", "NOBODY"].as_slice(),
+        &["notification", "show", "--help"],
+        &["notification", "list", "--status", "failed"],
+        &["queue", "rejected", "list", "--json", "--error", "no such error"],
+        // The table masks people.
+        &["queue", "rejected", "list"],
+    ] {
+        app.run(nothing).await;
+    }
+    let views = async || -> Vec<(String, String)> {
+        sqlx::query_as("select actor, subject from audit_entry where action = 'patient.view' order by audit_entry_id")
+            .fetch_all(&app.pool)
+            .await
+            .unwrap()
+    };
+    assert_eq!(views().await, []);
+    let shown = app.run(&["notification", "show", "--tenant", "rs-harapan", "--id", "SEEN-1", "--json"]).await.ok();
+    app.run(&["notification", "list", "--tenant", "rs-harapan", "--status", "read"]).await.ok();
+    app.run(&["notification", "list", "--limit", "1", "--json"]).await.ok();
+    app.run(&["queue", "rejected", "list", "--json", "--limit", "1"]).await.ok();
+    let subjects: Vec<String> = views().await.into_iter().map(|(_, subject)| subject).collect();
+    let shown = shown.json();
+    let expected = [
+        shown["notification"].as_str().unwrap(),
+        "notification list tenant=rs-harapan status=read",
+        "notification list limit=1",
+        "queue rejected list limit=1",
+    ];
+    assert_eq!(subjects, expected);
+    assert!(views().await.iter().all(|(actor, _)| actor.starts_with("cli:")));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acts_are_listed_by_filter_as_table_json_and_csv() {
     let app = TestApp::start().await;
     let list = async |arguments: &[&str]| {

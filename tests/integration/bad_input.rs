@@ -112,7 +112,9 @@ async fn an_entry_without_the_field_is_rejected() {
     let mut app = TestApp::start().await;
     enqueue_between(&app, "payload", &bent(|_| {})).await;
     let rejected = app.wait_for_rejected(1).await;
-    assert!(!rejected[0].error.is_empty());
+    assert!(rejected[0].error.starts_with("the entry has no field job: "), "{}", rejected[0].error);
+    let kept: serde_json::Value = serde_json::from_slice(&rejected[0].job).unwrap();
+    assert_eq!(kept["payload"].as_str().unwrap().as_bytes(), bent(|_| {}), "nothing of it is lost");
     app.finish().await;
 }
 
@@ -151,5 +153,28 @@ async fn a_hundred_bad_jobs_delay_no_good_one() {
     app.namespace.add(&fields).await;
     app.wait_for_count(Duration::from_secs(20), "read", 20).await;
     app.wait_for_rejected(100).await;
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_ended_its_workers_too_often_is_rejected_and_its_producer_hears_of_it() {
+    let mut app = TestApp::builder().workers(0).start().await;
+    let jobs = app.namespace.key("jobs");
+    let job = registration("DEADLY");
+    let id = app.namespace.add(&[("job", &job.bytes())]).await.remove(0);
+    // As if workers had died over it: it is in nobody's hand, for the tenth time.
+    for command in [
+        vec!["XGROUP", "CREATE", &jobs, "workers", "0"],
+        vec!["XREADGROUP", "GROUP", "workers", "dead", "STREAMS", &jobs, ">"],
+        vec!["XCLAIM", &jobs, "workers", "dead", "0", &id, "IDLE", "60000", "RETRYCOUNT", "10"],
+    ] {
+        let _: redis::Value =
+            redis::cmd(command[0]).arg(&command[1..]).query_async(&mut app.namespace.connection()).await.unwrap();
+    }
+    app.start_worker();
+    let rejected = app.wait_for_rejected(1).await;
+    assert_eq!(rejected[0].job, job.bytes());
+    app.wait_for_events("DEADLY", &["rejected"]).await;
+    assert_eq!(app.events().await[0]["reason"], rejected[0].error);
     app.finish().await;
 }

@@ -5,10 +5,12 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
+use kmsnotif::notification::store::webhook;
 use rust_decimal::Decimal;
+use serde_json::json;
 
 use crate::fault::faulty;
-use crate::harness::{Draft, TestApp, outcomes, phone, prescription, registration, reminder};
+use crate::harness::{Draft, TestApp, outcomes, phone, prescription, registration, reminder, until_seen};
 
 /// Refused as unavailable twice, then well.
 const UNAVAILABLE_TWICE: u16 = 9038;
@@ -189,5 +191,48 @@ async fn the_same_bytes_are_the_same_job_whatever_was_set_meanwhile() {
     app.enqueue(&job).await;
     app.drain().await;
     assert_eq!(app.simulator.requests(), 1);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_read_of_a_webhook_is_kept_as_its_error_and_the_rest_is_applied() {
+    let app = TestApp::start().await;
+    app.simulator.pause_webhooks();
+    app.enqueue(&registration("HALF")).await;
+    let view = app.wait_for("HALF", "accepted").await;
+    let tenant = app.tenant("rs-harapan").await;
+    let sent = json!({ "id": view.wamid, "status": "sent", "timestamp": Utc::now().timestamp().to_string(),
+        "biz_opaque_callback_data": format!("k1:{}:{}:1", tenant.id.0, view.notification) });
+    let statuses = json!([{ "id": "wamid.of-nothing" }, sent, { "status": 7 }]);
+    let value =
+        json!({ "messaging_product": "whatsapp", "metadata": { "phone_number_id": "1001" }, "statuses": statuses });
+    let body = json!({ "object": "whatsapp_business_account",
+        "entry": [{ "id": "2001", "changes": [{ "field": "messages", "value": value }] }] });
+    webhook::insert_all(&app.pool, &[body.to_string().into(), "{".into()]).await.unwrap();
+    app.wait_for("HALF", "sent").await;
+    app.wait_for_applied().await;
+    let errors: Vec<Option<String>> = sqlx::query_scalar("select error from webhook_event order by webhook_event_id")
+        .fetch_all(&app.pool)
+        .await
+        .unwrap();
+    assert!(matches!(errors.as_slice(), [Some(half), Some(_)] if half.starts_with("statuses: ")), "{errors:?}");
+    app.simulator.resume_webhooks();
+    app.wait_for("HALF", "read").await;
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_events_that_a_crash_left_are_told_at_the_next_sweep() {
+    let app = TestApp::start().await;
+    sqlx::query(
+        "insert into event_outbox (event_outbox_id, created_at, events) \
+         select gen_random_uuid(), now() - interval '1 minute', json_build_object('id', 'LEFT-' || n)::text \
+         from generate_series(1, 1000) as n",
+    )
+    .execute(&app.pool)
+    .await
+    .unwrap();
+    let heard = async || app.events().await.len();
+    until_seen(Duration::from_secs(20), "all are told", heard, |heard| *heard == 1_000).await;
     app.finish().await;
 }

@@ -11,23 +11,23 @@ async fn a_job_goes_out_while_another_tenant_has_5000_waiting_at_rate_5() {
     let app = TestApp::builder().tenant("rs-lambat", 5).start().await;
     let waiting: Vec<_> =
         (0..5_000).map(|n| registration(&format!("SLOW-{n}")).tenant("rs-lambat").to(phone(n))).collect();
+    let began = Instant::now();
     app.enqueue_all(&waiting).await;
     until("the intake is sorted", async || {
         (app.stats().await.waiting > 4_900 && app.count("read").await > 0).then_some(())
     })
     .await;
-    let began = Instant::now();
     app.enqueue(&registration("QUICK")).await;
     until("it is accepted", async || {
         app.find("QUICK").await.is_some_and(|view| view.accepted_at.is_some()).then_some(())
     })
     .await;
-    let took = began.elapsed();
-    // At its pace the other tenant needs 1,000 s; the rest of the margin is for a busy machine.
-    assert!(took < Duration::from_secs(10), "{took:?}");
-    // Its own pace holds: at rate 5 no more went out than time allows.
+    // It overtook nearly all of them.
+    assert!(app.stats().await.waiting > 4_500, "{:?}", app.stats().await);
+    // Its own pace holds: at rate 5 no more went out than time allows, and what fills the bucket at the start.
     let slow = app.simulator.requests() - 1;
-    assert!(slow < 500, "{slow} of 5000 jobs went out at rate 5");
+    let allowed = 5 * (began.elapsed().as_secs() + 2);
+    assert!(slow <= allowed, "{slow} of 5000 jobs went out at rate 5, which allows {allowed}");
     app.abandon().await;
 }
 

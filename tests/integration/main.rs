@@ -8,6 +8,7 @@
 mod harness;
 
 mod alert; // a tenant hears that its credit ran out
+mod appointment; // jobs that send nothing keep the rules too
 mod audit; // what was delivered and charged is proven
 mod bad_input; // what can never be processed harms only itself
 mod crash; // kill -9 of a worker at each step
@@ -19,6 +20,7 @@ mod fault; // what WhatsApp may answer
 mod load; // much at once, and SIGTERM in the middle of it
 mod mail; // from the outbox to the mailbox, each once
 mod manual; // what operators decide about one notification
+mod opt_out; // patients who want no messages
 mod outage; // Redis and Postgres killed, stalled, emptied
 mod pace; // what WhatsApp refuses for too much, and what is not sent that fast
 mod pause; // operators let jobs wait and go on
@@ -29,6 +31,8 @@ mod resend; // what was not sent goes out once more, and once
 mod rotate; // secrets move to a new key beside everything else
 mod scale; // workers come and go under load
 mod sender; // senders and templates that Meta holds back
+mod start; // settings that stop a process at its start
+mod stuck; // a lock that somebody keeps
 mod tidy; // the rules of the house
 mod trace; // what a collector is told of a job
 mod unknown; // outcomes that nobody told us

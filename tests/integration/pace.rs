@@ -18,7 +18,8 @@ async fn attempts(app: &TestApp, outcome: &str) -> i64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_workers_together_keep_a_senders_rate_and_meta_refuses_nothing() {
     // The simulator's bucket holds a quarter of a second; two workers that paced alone would overflow it.
-    let app = TestApp::builder().workers(0).tenant("rs-lambat", 40).mps(40).start().await;
+    let app =
+        TestApp::builder().workers(0).lease(Duration::from_secs(15)).tenant("rs-lambat", 40).mps(40).start().await;
     let jobs: Vec<_> = (0..200).map(|n| registration(&format!("PACE-{n}")).tenant("rs-lambat").to(phone(n))).collect();
     app.enqueue_all(&jobs).await;
     let (_first, _second) = (app.spawn_worker(), app.spawn_worker());
@@ -29,7 +30,8 @@ async fn two_workers_together_keep_a_senders_rate_and_meta_refuses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sender_that_meta_throttles_is_lowered_for_all_workers_and_loses_nothing() {
-    let app = TestApp::builder().workers(0).tenant("rs-cepat", 1_000).mps(40).start().await;
+    let app =
+        TestApp::builder().workers(0).lease(Duration::from_secs(15)).tenant("rs-cepat", 1_000).mps(40).start().await;
     let jobs: Vec<_> = (0..200).map(|n| registration(&format!("FAST-{n}")).tenant("rs-cepat").to(phone(n))).collect();
     app.enqueue_all(&jobs).await;
     let (_first, _second) = (app.spawn_worker(), app.spawn_worker());

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use kmsnotif::credit::ledger;
+use kmsnotif::credit::{ledger, purchase};
 use kmsnotif::notification::sweep;
 use kmsnotif::simulator::{Answer, Effect, Times};
 use rust_decimal::Decimal;
 
-use crate::harness::{Draft, TestApp, outcomes, phone, registration, until_seen};
+use crate::harness::{Draft, TestApp, outcomes, phone, purchase_status, registration, until_seen};
 
 const LONG: Duration = Duration::from_mins(1);
 /// Nothing was sent: it may be tried again.
@@ -114,22 +114,51 @@ async fn after_a_top_up_all_that_was_refused_is_sent_and_charged_exactly() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_credit_does_not_cover_is_refused_again_and_can_be_resent_again() {
+async fn what_the_credit_does_not_cover_is_left_as_it_is_in_the_order_of_the_jobs() {
     let app = short_of_credit(&jobs("SHORT", 10), 0, 1).await;
-    let oldest = oldest_refused(&app).await;
     top_up(&app, 300).await;
-    app.run(&refused_with(&["--yes"])).await.ok();
+    let done = app.run(&refused_with(&["--yes", "--json"])).await.ok().json();
+    assert_eq!((&done["resent"], &done["skipped"]), (&3.into(), &serde_json::json!({ "insufficient_credit": 7 })));
     app.wait_for_count(LONG, "read", 3).await;
     app.drain().await;
-    // The oldest went first.
-    assert_eq!(outcomes(&app.notification(&oldest).await), ["accepted"]);
+    // The first of those that were written.
+    for id in ["SHORT-0", "SHORT-1", "SHORT-2"] {
+        assert_eq!(outcomes(&app.notification(id).await), ["accepted"], "{id}");
+    }
     let refused = oldest_refused(&app).await;
     top_up(&app, 700).await;
     app.run(&refused_with(&["--yes"])).await.ok();
     app.wait_for_count(LONG, "read", 10).await;
-    assert_eq!(told(&app, &refused).await[..5], ["not_sent", "waiting", "not_sent", "waiting", "sending"]);
+    assert_eq!(told(&app, &refused).await[..3], ["not_sent", "waiting", "sending"], "nobody was told in vain");
     assert_eq!(app.spent().await, Decimal::from(1_000));
     assert_eq!(app.simulator.requests(), 10);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_tells_of_purchases_goes_only_when_asked_for_and_only_of_the_newest_status() {
+    let app = TestApp::builder().price(Some(100)).credit(0).start().await;
+    let tenant = app.tenant("rs-harapan").await;
+    let bought = purchase::store::create(&app.pool, &tenant, 1_000.into(), "a@mail.example", "test").await.unwrap();
+    let told = |status: &str| {
+        purchase_status(status).data("purchase_id", bought.id.to_string()).data("status", status).with("id", status)
+    };
+    let jobs = [told("PENDING"), told("PAID"), told("COMPLETED"), purchase_status("FOREIGN"), registration("PATIENT")];
+    app.enqueue_all(&jobs).await;
+    app.wait_for_count(LONG, "not_sent", 5).await;
+    purchase::store::pay(&app.pool, bought.id, None, "test").await.unwrap();
+    let plan = app.run(&refused_with(&["--dry-run", "--json"])).await.ok().json();
+    assert_eq!((&plan["resendable"], &plan["skipped"]), (&1.into(), &serde_json::json!({ "purchase_status": 4 })));
+    app.run(&refused_with(&["--yes"])).await.ok();
+    app.wait_for("PATIENT", "read").await;
+    let stale = app.run(&one("PAID", &[])).await;
+    assert!(stale.code == 1 && stale.stderr.contains("its purchase has moved on since"), "{stale:#?}");
+    let asked = app.run(&refused_with(&["--kind", "credit_purchase_status", "--yes", "--json"])).await.ok().json();
+    assert_eq!((&asked["resent"], &asked["skipped"]), (&2.into(), &serde_json::json!({ "superseded": 2 })));
+    for id in ["COMPLETED", "FOREIGN"] {
+        app.wait_for(id, "read").await;
+    }
+    assert_eq!(app.count("not_sent").await, 2);
     app.finish().await;
 }
 
@@ -259,7 +288,9 @@ async fn what_failed_is_resent_with_a_fresh_count_of_attempts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_refunded_is_charged_and_refunded_anew() {
-    let app = TestApp::builder().price(Some(100)).start().await;
+    let mut app = TestApp::builder().price(Some(100)).start().await;
+    // What failed after it was taken on goes out once more.
+    app.expected.sent_again = true;
     // Accepted, then failed by webhook.
     app.enqueue(&registration("REFUNDED").to("+6281200009010")).await;
     for attempt in 1..=2 {

@@ -146,6 +146,17 @@ fn sql_lies_in_stores_only() {
 }
 
 #[test]
+fn every_transaction_that_writes_begins_with_limits() {
+    // A statement is read at one moment, and writes nothing.
+    let places = ["src/database.rs", "src/credit/ledger/store/statement.rs"];
+    let words = ["pool.begin()", "begin_with(\"", "begin_with(&"];
+    assert_only_in(&places, &words, &sources(), "transactions begin by src/database.rs");
+    let named = ["crate::audit", "crate::credit", "crate::notification", "crate::tenant"];
+    let database: Vec<File> = sources().into_iter().filter(|file| file.path == "src/database.rs").collect();
+    assert_only_in(&[], &named, &database, "it is a leaf");
+}
+
+#[test]
 fn only_config_reads_the_environment() {
     let words = ["env::var", "env::set_var", "dotenv"];
     assert_only_in(&["src/config.rs", "src/config/"], &words, &sources(), "the environment is read by config.rs");
@@ -187,6 +198,7 @@ fn capabilities_meet_in_notification_and_nowhere_else() {
         "src/audit/",
         "src/credit/",
         "src/job_outbox/",
+        "src/opt_out/",
         "src/tenant/",
         "src/render/",
         "src/queue/",
@@ -264,4 +276,23 @@ fn the_procfile_the_commands_and_the_map_say_the_same() {
     assert_eq!(processes, ["release", "web", "worker", "scheduler"]);
     let rows = map.lines().filter(|line| line.starts_with("| `") && line.contains("| `kmsnotif ")).count();
     assert_eq!(rows, processes.len(), "docs/ARCHITECTURE.md lists another process");
+}
+
+/// Every remedy that names a chapter of OPERATIONS.md names one that is there.
+#[test]
+fn remedies_point_to_chapters_that_exist() {
+    const PAGE: &str = "docs/OPERATIONS.md#";
+    let page = fs::read_to_string(root().join("docs/OPERATIONS.md")).unwrap();
+    let anchor = |title: &str| title.to_lowercase().replace(' ', "-").replace([',', '.', '\''], "");
+    let chapters: Vec<String> =
+        page.lines().filter_map(|line| line.trim_start_matches('#').strip_prefix(' ')).map(anchor).collect();
+    let mut named = 0;
+    for file in files(&["src"]) {
+        for (_, rest) in file.text.match_indices(PAGE).map(|(at, _)| file.text.split_at(at + PAGE.len())) {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(rest.len());
+            assert!(chapters.iter().any(|chapter| *chapter == rest[..end]), "{}: #{}", file.path, &rest[..end]);
+            named += 1;
+        }
+    }
+    assert!(named >= 2);
 }

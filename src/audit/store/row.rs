@@ -167,7 +167,7 @@ pub(in crate::audit) async fn count_behind(
 
 fn read_row(source: Source, row: &PgRow) -> Result<Row, sqlx::Error> {
     let position = Position { tenant: row.try_get(0)?, id: row.try_get(1)?, xid: row.try_get(2)? };
-    Ok(Row { position, digest: digest(source, row)? })
+    Ok(Row { position, digest: digest(source, row)?, created_at: row.try_get("created_at")? })
 }
 
 fn digest(source: Source, row: &PgRow) -> Result<Digest, sqlx::Error> {

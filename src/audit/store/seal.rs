@@ -7,10 +7,12 @@ use uuid::Uuid;
 
 use crate::audit::chain::{Digest, Link, Position, Seal, Slice};
 use crate::audit::source::Source;
+use crate::database;
 
 /// Begins a transaction that seals: its statements must find rows by their transaction, whatever statistics say.
 pub(in crate::audit) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    pool.begin_with("begin; set local jit = off; set local enable_seqscan = off").await
+    pool.begin_with(database::begin_sql!("set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true)"))
+        .await
 }
 
 /// Takes the right to seal a source until the transaction ends; false if another scheduler has it.
@@ -183,7 +185,11 @@ pub(in crate::audit) async fn find_stray(
 
 /// Brings the index that finds new entries up to date, if nobody else holds the table just then.
 pub(in crate::audit) async fn summarize(pool: &PgPool) -> Result<(), sqlx::Error> {
-    let mut tx = pool.begin_with("begin; set local lock_timeout = '100ms'").await?;
+    let mut tx = pool
+        .begin_with(database::begin_sql!(
+            "set_config('lock_timeout', '100ms', true), set_config('statement_timeout', '0', true)"
+        ))
+        .await?;
     sqlx::query("select brin_summarize_new_values('ledger_entry_xid')").execute(&mut *tx).await?;
     tx.commit().await
 }

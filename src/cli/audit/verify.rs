@@ -118,6 +118,9 @@ impl Faults {
     }
 }
 
+/// What to do about a fault.
+const CHAPTER: &str = "docs/OPERATIONS.md#the-audit-does-not-verify";
+
 /// Runs `audit verify`.
 pub(super) async fn run(args: Args, global: Global, pool: &PgPool) -> anyhow::Result<()> {
     let trust = Trust {
@@ -154,10 +157,10 @@ pub(super) async fn run(args: Args, global: Global, pool: &PgPool) -> anyhow::Re
     match first {
         None => Ok(()),
         Some(first) if found == 1 => {
-            bail!("the audit does not verify: {first}; keep a copy of the database, see docs/OPERATIONS.md")
+            bail!("the audit does not verify: {first}; keep a copy of the database, see {CHAPTER}")
         }
         Some(first) => bail!(
-            "the audit does not verify: {first} (and {} more); keep a copy of the database, see docs/OPERATIONS.md",
+            "the audit does not verify: {first} (and {} more); keep a copy of the database, see {CHAPTER}",
             found - 1
         ),
     }

@@ -165,7 +165,7 @@ pub(super) async fn run(args: Args, global: Global, pool: &PgPool) -> anyhow::Re
     if drifting > 0 {
         bail!(
             "{drifting} notifications of {concerned} tenants were charged otherwise than Meta bills: see each above, \
-             and docs/OPERATIONS.md for what to do about it"
+             and docs/OPERATIONS.md#meta-bills-otherwise-than-was-charged for what to do about it"
         );
     }
     Ok(())

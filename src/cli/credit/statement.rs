@@ -18,9 +18,9 @@ use crate::tenant::store as tenant_store;
     kmsnotif credit statement --tenant rs-harapan --month 2026-11 --csv > statement.csv\n\n\
     opening + purchases + adjustments - messages + refunds = closing\n\n\
     A month is the tenant's: from local midnight of the first to local midnight of the next first, by the time zone \
-    that the tenant has now. Refunds count when they were given, also for messages of earlier months. What open \
-    notifications hold at this moment is part of closing and is shown apart. Of a month that is not over, closing is \
-    what there is now. A tenant that used another currency within or before the month gets one statement for each.")]
+    that the tenant has now. Refunds count when they were given, also for messages of earlier months. Of a \
+    month that is not over, closing is what there is now; what open notifications hold is part of it and is shown \
+    apart. A tenant that used another currency within or before the month gets one statement for each.")]
 pub struct Args {
     /// The tenant's code.
     #[arg(long)]

@@ -35,9 +35,11 @@ use crate::worker::open_redis;
     --dry-run\n  \
     kmsnotif notification resend --tenant rs-harapan --status not_sent --reason insufficient_credit \\\n      \
     --since 2026-11-24 --yes\n\n\
-    Each is admitted anew: switches, price, credit and expiry of that moment decide. What is expired, erased or would \
-    be refused again is skipped and counted. Many are sent behind everything else the tenant sends; interrupted, the \
-    same command goes on with the rest. What failed or is unknown may have reached the patient: it asks before.")]
+    Each is admitted anew: switches, price, credit and expiry of that moment decide. What is expired, erased, would \
+    be refused again or is behind what the credit covers is skipped and counted, the oldest jobs first. Many are sent \
+    behind everything else the tenant sends; interrupted, the same command goes on with the rest. Messages that tell \
+    the tenant of a purchase go only with --kind credit_purchase_status, and only of a purchase's newest status. What \
+    failed or is unknown may have reached the patient: it asks before.")]
 pub struct Resend {
     /// The tenant's code.
     #[arg(long)]
@@ -72,12 +74,33 @@ fn resendable(text: &str) -> Result<Status, &'static str> {
         .ok_or("only what is not_sent, failed or unknown can be sent again")
 }
 
-fn reason(text: &str) -> Result<String, &'static str> {
-    let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    if fits {
+/// What `notification list` may have as a reason, of what was not sent and of what failed.
+const REASONS: [&str; 18] = [
+    "insufficient_credit",
+    "tenant_inactive",
+    "event_disabled",
+    "not_configured",
+    "no_price",
+    "invalid_recipient",
+    "opted_out",
+    "expired",
+    "superseded",
+    "cancelled",
+    "template_unavailable",
+    "render_error",
+    "rejected",
+    "undeliverable",
+    "attempts_exhausted",
+    "dropped",
+    "outcome_unknown",
+    "unresolved",
+];
+
+fn reason(text: &str) -> Result<String, String> {
+    if REASONS.contains(&text) {
         Ok(text.to_owned())
     } else {
-        Err("write a reason as `notification list` has it, as in insufficient_credit")
+        Err(format!("write a reason as `notification list` has it: {}", REASONS.join(", ")))
     }
 }
 
@@ -134,8 +157,7 @@ impl PlanAnswer {
             amount::format(self.available)
         );
         if self.covered < self.resendable {
-            question =
-                format!("The credit is good for {} only; the others are refused again. {question}", self.covered);
+            question = format!("The credit is good for {} only; the others stay as they are. {question}", self.covered);
         }
         if status != Status::NotSent {
             question = format!("The patients may have got them. {question}");

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::super::output::{Column, Show, number, text};
-use super::super::{Global, Output, actor, confirm, database, value};
+use super::super::{Global, Output, actor, confirm, database, value, view};
 use super::filter::Filter;
 use crate::audit::{self, Act, Action};
 use crate::queue::{Queue, Rejected};
@@ -39,6 +39,17 @@ pub struct List {
     /// At most so many rows.
     #[arg(long, value_parser = value::limit)]
     limit: Option<i64>,
+}
+
+impl List {
+    /// What it shows, as the audit has it.
+    fn subject(&self) -> String {
+        let recorded = self.filter.recorded();
+        let flags = recorded.as_object().into_iter().flatten();
+        let mut flags: Vec<_> = flags.map(|(name, value)| (name.as_str(), value.as_str().map(str::to_owned))).collect();
+        flags.push(("limit", self.limit.map(|limit| limit.to_string())));
+        view::subject("queue rejected list", &flags)
+    }
 }
 
 /// The flags that name many.
@@ -187,7 +198,7 @@ impl Show for Matching {
 pub(super) async fn run(command: Command, global: Global, queue: &Queue) -> anyhow::Result<()> {
     let mut output = Output::new(global.json);
     match command {
-        Command::List(args) => list(&args, &mut output, queue).await?,
+        Command::List(args) => list(&args, global, &mut output, queue).await?,
         Command::Requeue(Requeue { which }) if which.dry_run => {
             output.one(&Matching { matching: Selected::start(queue, &which).await?.count().await? })?;
         }
@@ -244,15 +255,25 @@ async fn record(action: Action, which: &Which, matching: usize) -> anyhow::Resul
     Ok(audit::record(&mut connection, &act).await?)
 }
 
-async fn list<W: std::io::Write>(args: &List, output: &mut Output<W>, queue: &Queue) -> anyhow::Result<()> {
+async fn list<W: std::io::Write>(
+    args: &List,
+    global: Global,
+    output: &mut Output<W>,
+    queue: &Queue,
+) -> anyhow::Result<()> {
     let mut left = args.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let mut after: Option<String> = None;
+    let (mut after, mut viewed): (Option<String>, bool) = (None, false);
     while left > 0 {
         let page = queue.list_rejected(after.as_deref()).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.entry_id.clone());
         let matching = page.iter().filter(|job| args.filter.matches(job));
         for rejected in matching.take(left) {
+            // The table masks people; the JSON has the jobs as they came.
+            if global.json && !std::mem::replace(&mut viewed, true) {
+                let pool = database::connect_to_write("queue").await?;
+                view::record(&pool, None, args.subject()).await?;
+            }
             left -= 1;
             output.row(&Row::of(rejected))?;
         }

@@ -5,6 +5,7 @@ use sqlx::{PgConnection, PgPool};
 
 use super::Left;
 use crate::audit::{self, Act, Action};
+use crate::database;
 use crate::secret::{Keyring, Sealed};
 use crate::tenant::TenantId;
 
@@ -43,7 +44,7 @@ async fn record(
 
 /// Moves the service's own keys to the first key.
 pub(super) async fn rotate_service_keys(pool: &PgPool, keyring: &Keyring, actor: &str) -> Result<Batch, sqlx::Error> {
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     let rows: Vec<(String, String, Vec<u8>)> = sqlx::query_as(
         "select name, key_id, sealed from service_key where key_id <> $1 order by name for no key update",
     )
@@ -81,7 +82,7 @@ pub(super) async fn rotate_tokens(
     after: TenantId,
     actor: &str,
 ) -> Result<(Batch, Option<TenantId>), sqlx::Error> {
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     let tenants: Vec<TenantId> = sqlx::query_scalar(
         "select t.tenant_id from tenant t join whatsapp_configuration w using (tenant_id) \
          where t.tenant_id > $1 and w.token_key_id <> $2 order by t.tenant_id limit $3 for no key update of t",

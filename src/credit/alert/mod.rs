@@ -14,6 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 
 use super::ledger;
+use crate::database;
 use crate::mail::Letter;
 use crate::mail::alert::{AGAIN_AFTER, count, find_tenant, write};
 use crate::tenant::TenantId;
@@ -39,7 +40,7 @@ pub async fn tell(pool: &PgPool, now: DateTime<Utc>) -> Result<usize, sqlx::Erro
 }
 
 async fn tell_refusals(pool: &PgPool, id: TenantId, now: DateTime<Utc>) -> Result<bool, sqlx::Error> {
-    let mut tx = store::begin(pool).await?;
+    let mut tx = database::begin(pool).await?;
     let Some(refusals) = store::claim_refusals(&mut tx, id, now, now - AGAIN_AFTER).await? else { return Ok(false) };
     let Some(tenant) = find_tenant(&mut tx, id).await? else { return Ok(false) };
     let Some(balance) = ledger::store::find_balance(&mut *tx, id).await? else { return Ok(false) };
@@ -65,7 +66,7 @@ async fn tell_refusals(pool: &PgPool, id: TenantId, now: DateTime<Utc>) -> Resul
 }
 
 async fn tell_low_balance(pool: &PgPool, id: TenantId, now: DateTime<Utc>) -> Result<bool, sqlx::Error> {
-    let mut tx = store::begin(pool).await?;
+    let mut tx = database::begin(pool).await?;
     let Some(low) = store::claim_low_balance(&mut tx, id, now, now - AGAIN_AFTER).await? else { return Ok(false) };
     let Some(tenant) = find_tenant(&mut tx, id).await? else { return Ok(false) };
     let (available, threshold) = (low.available, low.threshold);

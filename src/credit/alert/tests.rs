@@ -83,6 +83,25 @@ async fn each_tenant_is_told_of_its_own_and_none_without_an_address(pool: PgPool
 }
 
 #[sqlx::test]
+async fn an_alert_that_nobody_was_mailed_uses_up_no_six_hours(pool: PgPool) {
+    let tenant = add(&pool, "a").await;
+    adjust(&pool, &tenant, 150).await;
+    refuse(&pool, &[(tenant.id, 3)], at(0)).await;
+    assert_eq!(tell(&pool, at(1)).await.unwrap(), 1, "operators hear of it");
+    refuse(&pool, &[(tenant.id, 4)], at(2)).await;
+    assert_eq!(tell(&pool, at(3)).await.unwrap(), 0, "and not again so soon");
+    let address = Some(Some("a@mail.example".to_owned()));
+    let change = TenantChange { alert_email: address, ..TenantChange::default() };
+    tenant::store::update(&pool, "a", &change, "test").await.unwrap();
+    assert_eq!(tell(&pool, at(4)).await.unwrap(), 1);
+    assert_eq!(counts(&pool).await, [4], "what was refused since operators heard of it");
+    refuse(&pool, &[(tenant.id, 5)], at(5)).await;
+    assert_eq!(tell(&pool, at(364)).await.unwrap(), 0, "that was a mail, and six hours pass again");
+    assert_eq!(tell(&pool, at(365)).await.unwrap(), 1);
+    assert_eq!(counts(&pool).await, [4, 5]);
+}
+
+#[sqlx::test]
 async fn several_schedulers_at_once_write_one_mail(pool: PgPool) {
     let tenant = alerted(&pool, "a").await;
     refuse(&pool, &[(tenant.id, 7)], at(0)).await;
@@ -98,7 +117,7 @@ async fn a_mail_that_is_not_committed_is_written_by_the_next(pool: PgPool) {
     let tenant = alerted(&pool, "a").await;
     adjust(&pool, &tenant, 150).await;
     refuse(&pool, &[(tenant.id, 7)], at(0)).await;
-    let mut crashed = store::begin(&pool).await.unwrap();
+    let mut crashed = crate::database::begin(&pool).await.unwrap();
     assert!(store::claim_refusals(&mut crashed, tenant.id, at(1), at(1) - AGAIN_AFTER).await.unwrap().is_some());
     crashed.rollback().await.unwrap();
     assert_eq!(tell(&pool, at(1)).await.unwrap(), 1);

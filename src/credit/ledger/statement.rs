@@ -62,7 +62,8 @@ pub struct Statement {
     pub refunds: Vec<Line>,
     /// Credit after the month, or now, what is reserved included.
     pub closing: Decimal,
-    /// Of it, what open notifications hold at this moment; none in a currency that is no longer the account's.
+    /// Of it, what open notifications hold at this moment; none of a month that is over, nor in a currency that is no
+    /// longer the account's.
     pub reserved: Option<Decimal>,
 }
 

@@ -54,13 +54,17 @@ struct Document<'a> {
 
 /// Reads the body of a payment event.
 pub fn parse(body: &[u8]) -> Result<PaymentEvent, InvalidBody> {
-    let is_object = body.trim_ascii_start().first() == Some(&b'{');
-    let document: Document<'_> = match serde_json::from_slice(body) {
-        // A derived struct would take an array too.
-        Ok(document) if is_object => document,
-        Ok(_) => return Err(InvalidBody::Form("it is an array".to_owned())),
-        Err(error) => return Err(InvalidBody::Form(error.to_string())),
+    // A derived struct would take an array too, and serde would say the rest in its own words.
+    let instead = match body.trim_ascii_start().first() {
+        Some(b'{') => None,
+        Some(b'[') => Some("it is an array"),
+        Some(_) => Some("it does not begin with {"),
+        None => Some("it is empty"),
     };
+    if let Some(instead) = instead {
+        return Err(InvalidBody::Form(instead.to_owned()));
+    }
+    let document: Document<'_> = serde_json::from_slice(body).map_err(|error| InvalidBody::Form(error.to_string()))?;
     let text = |raw, name, most, give| Field { name, give, raw }.text(most);
     Ok(PaymentEvent {
         event_id: text(
@@ -226,6 +230,8 @@ mod tests {
             assert!(matches!(parse(text.as_bytes()), Err(InvalidBody::Form(_))), "{text}");
         }
         assert!(matches!(parse(b"{\"event_id\":\"\xff\"}"), Err(InvalidBody::Form(_))));
+        let said = parse(b" []").unwrap_err().to_string();
+        assert_eq!(said, "the body is not one JSON object with each field once: it is an array");
         let array = r#"["a","b","1","IDR","paid","2026-11-24T09:30:00Z","r"]"#;
         assert!(matches!(parse(array.as_bytes()), Err(InvalidBody::Form(_))));
     }

@@ -15,6 +15,7 @@ use crate::audit::{self, Act, Action};
 use crate::column::parsed;
 use crate::credit::purchase::store as purchase_store;
 use crate::credit::purchase::{Purchase, PurchaseError};
+use crate::database;
 use crate::tenant::TenantId;
 
 /// Who pays, as purchase, ledger and audit name it.
@@ -25,7 +26,7 @@ const ACTOR: &str = "webhook:payments";
 /// After an error nothing is half done: either the event is not recorded, or it is with PAID, and the same event
 /// again, or the scheduler, completes the purchase.
 pub async fn receive(pool: &PgPool, event: &PaymentEvent) -> Result<Verdict, PurchaseError> {
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     let purchase = match event.purchase.parse() {
         Ok(id) => purchase_store::find_locked(&mut tx, id).await?,
         Err(_) => None,

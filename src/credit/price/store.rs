@@ -15,6 +15,8 @@ use super::{AHEAD, Price, PriceBook, PriceError, PriceKey, PriceRow, today_at_th
 use crate::audit::{self, Act, Action};
 use crate::column::{parsed, read_with};
 use crate::credit::amount;
+use crate::database;
+use crate::render::Category;
 use crate::tenant::{CountryCode, Currency, currency};
 
 /// Loads all prices that are not withdrawn, with the revision of the list, as one snapshot.
@@ -85,7 +87,7 @@ pub async fn set(
     {
         return Err(PriceError::Date(effective));
     }
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     refuse_used(&mut tx, key, effective).await?;
     let row = sqlx::query(
         "insert into price (country, currency, category, effective_date, price, created_by) \
@@ -123,7 +125,7 @@ fn told(PriceRow { key, price, .. }: &PriceRow) -> serde_json::Value {
 
 /// Withdraws a price that is of the future everywhere on Earth.
 pub async fn withdraw(pool: &PgPool, id: i64, actor: &str) -> Result<PriceRow, PriceError> {
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     let found = sqlx::query("select * from price where price_id = $1").bind(id).fetch_optional(&mut *tx).await?;
     let row = read_row(&found.ok_or(PriceError::NotFound(id))?)?;
     let effective = row.price.effective;
@@ -170,6 +172,8 @@ pub struct PriceFilter {
     pub country: Option<CountryCode>,
     /// In this currency only.
     pub currency: Option<Currency>,
+    /// Of this category only.
+    pub category: Option<Category>,
     /// Withdrawn ones too.
     pub withdrawn: bool,
     /// At most so many.
@@ -181,13 +185,14 @@ pub fn list<'a>(pool: &'a PgPool, filter: &PriceFilter) -> impl Stream<Item = Re
     sqlx::query(
         "select * from price \
          where ($1::text is null or country = $1) and ($2::text is null or currency = $2) \
-           and ($3 or withdrawn_at is null) \
+           and ($3 or withdrawn_at is null) and ($5::text is null or category = $5) \
          order by country, currency, category, effective_date, price_id limit $4",
     )
     .bind(filter.country.map(|country| country.to_string()))
     .bind(filter.currency.map(|currency| currency.code()))
     .bind(filter.withdrawn)
     .bind(filter.limit)
+    .bind(filter.category.map(Category::as_str))
     .fetch(pool)
     .map(|row| read_row(&row?))
 }

@@ -1,19 +1,28 @@
 //! What Meta reports: stored webhook bodies, applied by workers, in batches, in any order, safely twice.
 //!
 //! One transaction claims some bodies and applies all of their changes: the statuses of messages ([`status`]) first,
-//! under the locks of the accounts; then what is told of senders and templates ([`sender`]).
+//! then what patients want ([`patient`]), then what is told of senders and templates ([`sender`]). Whose accounts that
+//! takes is found out before any is locked, so that all of them are locked at once, in their order.
 
+mod patient;
 mod sender;
 mod status;
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::Utc;
 use sqlx::PgPool;
 
 use super::event::{Committed, Publisher};
-use super::store::{self, webhook};
+use super::store::{self, Stuck, webhook};
+use crate::database::is_locked;
+use crate::opt_out;
 use crate::secret::PhoneHasher;
+use crate::telemetry::metric::WEBHOOKS_UNREADABLE;
 use crate::whatsapp::webhook::{Change, StatusEvent, parse};
+pub(super) use patient::{Refused, refused_words};
 
 /// Bodies applied in one transaction at most.
 const BODIES_MAX: i64 = 50;
@@ -26,12 +35,18 @@ pub(crate) async fn run(
     pool: PgPool,
     publisher: Publisher,
     hasher: PhoneHasher,
+    stuck: Arc<Stuck>,
     mut stopping: tokio::sync::watch::Receiver<bool>,
 ) {
     loop {
-        let pause = match apply_some(&pool, &publisher, &hasher).await {
+        let pause = match apply_some(&pool, &publisher, &hasher, &stuck).await {
             Ok(0) => IDLE,
             Ok(_) => Duration::ZERO,
+            // From now on it is left out.
+            Err(error) if is_locked(&error) => {
+                tracing::warn!(%error, "somebody keeps a tenant's account locked; events of others go on");
+                Duration::ZERO
+            }
             Err(error) => {
                 tracing::warn!(%error, "status events could not be applied; trying again");
                 AFTER_ERROR
@@ -49,31 +64,66 @@ pub(crate) async fn apply_some(
     pool: &PgPool,
     publisher: &Publisher,
     hasher: &PhoneHasher,
+    stuck: &Stuck,
 ) -> Result<usize, sqlx::Error> {
     // One cheap look first: an idle worker opens no transaction.
     if !webhook::is_any_open(pool).await? {
         return Ok(0);
     }
-    let mut tx = store::begin(pool).await?;
+    let mut tx = store::begin_claiming(pool).await?;
     let bodies = webhook::claim(&mut tx, BODIES_MAX).await?;
     let mut statuses: Vec<StatusEvent> = Vec::new();
-    let mut news = Vec::new();
+    let (mut heard, mut spoken, mut news) = (Vec::new(), HashSet::new(), Vec::new());
     let mut applied = Vec::with_capacity(bodies.len());
     for (id, body) in &bodies {
-        let read = parse(body);
-        applied.push((*id, read.as_ref().err().map(ToString::to_string)));
-        for change in read.unwrap_or_default() {
+        let (changes, unreadable) = read(body);
+        applied.push((*id, unreadable));
+        for change in changes {
+            if let Some(word) = patient::listen(&change, hasher) {
+                heard.push(word);
+                spoken.insert(*id);
+            }
             match change {
                 Change::Status(event) => statuses.push(*event),
                 change => news.extend(sender::news(&change, *id)),
             }
         }
     }
-    let lines = status::apply(&mut tx, statuses, hasher).await?;
-    crate::sender::learn(&mut tx, &news).await?;
+    let gathered = status::gather(&mut tx, statuses, hasher).await?;
+    let mut words = patient::address(&mut tx, &heard).await?;
+    let tenants = gathered.targets.iter().flatten().map(|(tenant, _)| *tenant);
+    let tenants = tenants.chain(words.iter().map(|word| word.tenant));
+    let locked = store::lock_free_accounts(&mut tx, tenants, stuck).await?;
+    if words.iter().any(|word| !locked.contains_key(&word.tenant)) {
+        // What a patient says to a tenant that is stuck is applied when that is free: its body stays.
+        words.retain(|word| locked.contains_key(&word.tenant));
+        applied.retain(|(id, _)| !spoken.contains(id));
+    }
+    let lines = status::apply(&mut tx, &gathered, &locked).await?;
+    words.extend(refused_words(&mut tx, &patient::list_refused(&gathered, &locked)).await?);
+    opt_out::store::record(&mut tx, &words, Utc::now()).await?;
+    let unlearned = crate::sender::learn(&mut tx, &news).await?;
+    applied.retain(|(id, _)| !unlearned.contains(id));
     let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
     webhook::mark_applied(&mut tx, &applied).await?;
     tx.commit().await?;
     publisher.publish(Committed { outbox_id, lines });
-    Ok(bodies.len())
+    for (body, reason) in applied.iter().filter_map(|(id, reason)| Some((id, reason.as_ref()?))) {
+        tracing::warn!(%body, reason, "a body of Meta's webhook could not be read, or not all of it: see webhook_event");
+        metrics::counter!(WEBHOOKS_UNREADABLE).increment(1);
+    }
+    Ok(applied.len())
+}
+
+/// The changes of a body that can be read, and why the first of the others cannot.
+fn read(body: &[u8]) -> (Vec<Change>, Option<String>) {
+    let changes = match parse(body) {
+        Ok(changes) => changes,
+        Err(error) => return (Vec::new(), Some(error.to_string())),
+    };
+    let reason = changes.iter().find_map(|change| match change {
+        Change::Unreadable { field, reason } => Some(format!("{field}: {reason}")),
+        _ => None,
+    });
+    (changes, reason)
 }

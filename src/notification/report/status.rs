@@ -1,18 +1,18 @@
 //! Status events: each finds its notification and moves it forward.
 //!
-//! 1. Those of a batch, and orphans that are to be tried again, find their notification ([`find_targets`]).
-//! 2. Under the locks of the accounts each is applied in turn ([`lifecycle::reported`]).
+//! 1. Those of a batch, and orphans that are to be tried again, find their notification ([`gather`]).
+//! 2. Under the locks of the accounts, taken by the caller, each is applied in turn ([`lifecycle::reported`]).
 //! 3. What they prove of their senders is noted; unknown outcomes are resolved by it (`resolver`).
 //! 4. An event whose message is not known is kept: the answer that names it may still be on its way to us.
 
 use std::collections::{BTreeSet, HashMap};
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::notification::lifecycle::{self, Report, Reported};
 use crate::notification::record::{Change, NotificationId, Record};
 use crate::notification::store::resolution::{self, Orphan, Proof};
-use crate::notification::store::{self, webhook};
+use crate::notification::store::{self, Locked, webhook};
 use crate::secret::PhoneHasher;
 use crate::telemetry::{metric, trace};
 use crate::tenant::TenantId;
@@ -25,16 +25,30 @@ const ORPHAN_KEPT: TimeDelta = TimeDelta::days(1);
 /// An orphan rests as long as it is old, within these bounds.
 const ORPHAN_REST_MIN: TimeDelta = TimeDelta::seconds(1);
 const ORPHAN_REST_MAX: TimeDelta = TimeDelta::hours(1);
+/// An event of a tenant that is stuck rests so long.
+const HELD_UP_REST: TimeDelta = TimeDelta::seconds(5);
 
-type Target = Option<(TenantId, NotificationId)>;
+pub(super) type Target = Option<(TenantId, NotificationId)>;
 
-/// Applies the events; returns what producers are told, once it is committed.
-pub(super) async fn apply(
+/// The events of a batch, each with the notification it speaks of.
+pub(super) struct Gathered {
+    /// What was received, then the orphans.
+    pub(super) events: Vec<StatusEvent>,
+    pub(super) targets: Vec<Target>,
+    /// How many were received.
+    received: usize,
+    /// The orphans: their ids, and when they were received.
+    kept: Vec<(uuid::Uuid, DateTime<Utc>)>,
+}
+
+/// Adds the orphans that are due, and finds the notifications; locks no account.
+pub(super) async fn gather(
     tx: &mut sqlx::PgConnection,
     events: Vec<StatusEvent>,
     hasher: &PhoneHasher,
-) -> Result<Vec<String>, sqlx::Error> {
+) -> Result<Gathered, sqlx::Error> {
     let orphans = resolution::claim_orphans(tx, ORPHANS_MAX).await?;
+    store::find_by_key(tx).await?;
     let received = events.len();
     let unreadable: Vec<_> = orphans.iter().filter(|orphan| orphan.event.is_none()).map(|orphan| orphan.id).collect();
     resolution::delete_orphans(tx, &unreadable).await?;
@@ -44,15 +58,29 @@ pub(super) async fn apply(
         .unzip();
     let events: Vec<StatusEvent> = events.into_iter().chain(orphaned).collect();
     let targets = find_targets(tx, &events, hasher).await?;
-    store::lock_accounts(tx, targets.iter().flatten().map(|(tenant, _)| *tenant)).await?;
+    Ok(Gathered { events, targets, received, kept })
+}
+
+/// Applies the events of tenants whose accounts are locked; returns what producers are told, once it is committed.
+pub(super) async fn apply(
+    tx: &mut sqlx::PgConnection,
+    gathered: &Gathered,
+    locked: &HashMap<TenantId, Locked>,
+) -> Result<Vec<String>, sqlx::Error> {
+    let Gathered { events, targets, received, kept } = gathered;
+    // Events of a tenant that is stuck wait beside those whose message is not known.
+    let is_stuck = |tenant: &TenantId| !locked.contains_key(tenant);
+    let held_up: Vec<Option<TenantId>> =
+        targets.iter().map(|target| target.map(|(tenant, _)| tenant).filter(is_stuck)).collect();
+    let targets: Vec<Target> = targets.iter().map(|target| target.filter(|(tenant, _)| !is_stuck(tenant))).collect();
     let records = store::list_by_id(tx, targets.iter().flatten().copied()).await?;
-    let decided = decide(&events, &targets, records);
+    let decided = decide(events, &targets, records);
     let now = Utc::now();
     resolution::note_evidence(tx, &decided.proofs, now).await?;
     tell_duplicates(tx, &decided.duplicates).await?;
-    let (early, tried) = targets.split_at(received);
-    keep_early(tx, &events, early).await?;
-    keep_trying(tx, &kept, tried).await?;
+    let (early, tried) = targets.split_at(*received);
+    keep_early(tx, events, early, &held_up).await?;
+    keep_trying(tx, kept, tried, &held_up[*received..]).await?;
     let codes = store::list_codes(tx, decided.changes.iter().map(|change| change.record.tenant_id)).await?;
     let codes = codes.iter().map(|(tenant, code)| (*tenant, code.as_str())).collect();
     let spans = open_spans(tx, &decided.changes).await?;
@@ -113,9 +141,15 @@ async fn keep_early(
     tx: &mut sqlx::PgConnection,
     events: &[StatusEvent],
     targets: &[Target],
+    held_up: &[Option<TenantId>],
 ) -> Result<(), sqlx::Error> {
-    let early: Vec<&StatusEvent> =
-        events.iter().zip(targets).filter(|(_, target)| target.is_none()).map(|(event, _)| event).collect();
+    let early: Vec<(&StatusEvent, Option<TenantId>)> = events
+        .iter()
+        .zip(targets)
+        .zip(held_up)
+        .filter(|((_, target), _)| target.is_none())
+        .map(|((event, _), held_up)| (event, *held_up))
+        .collect();
     let kept = resolution::insert_orphans(tx, &early, Utc::now() + ORPHAN_REST_MIN).await?;
     if early.len() as u64 > kept {
         tracing::info!(events = early.len() as u64 - kept, "status events of senders that are not ours");
@@ -126,15 +160,20 @@ async fn keep_early(
 /// Removes orphans that found their notification or are too old, and has the others tried again.
 async fn keep_trying(
     tx: &mut sqlx::PgConnection,
-    kept: &[(uuid::Uuid, chrono::DateTime<Utc>)],
+    kept: &[(uuid::Uuid, DateTime<Utc>)],
     targets: &[Target],
+    held_up: &[Option<TenantId>],
 ) -> Result<(), sqlx::Error> {
     let now = Utc::now();
     let (mut ended, mut later) = (Vec::new(), Vec::new());
-    for ((id, received_at), target) in kept.iter().zip(targets) {
+    for (((id, received_at), target), held_up) in kept.iter().zip(targets).zip(held_up) {
         let age = now - *received_at;
+        if held_up.is_some() {
+            later.push((*id, now + HELD_UP_REST, *held_up));
+            continue;
+        }
         if target.is_none() && age < ORPHAN_KEPT {
-            later.push((*id, now + age.clamp(ORPHAN_REST_MIN, ORPHAN_REST_MAX)));
+            later.push((*id, now + age.clamp(ORPHAN_REST_MIN, ORPHAN_REST_MAX), None));
             continue;
         }
         if target.is_none() {

@@ -16,12 +16,12 @@ use chrono::{DateTime, Utc};
 use kmsnotif_jobs::Kind;
 use rust_decimal::Decimal;
 use serde_json::json;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::event::{self, Committed};
 use super::record::Change;
-use super::status::Status;
+use super::status::{Reason, Status};
 use super::store::resend::{Carried, find_candidate, list_candidates, list_carried};
 use super::{lifecycle, priority, store};
 use crate::audit::{self, Act, Action};
@@ -146,7 +146,7 @@ impl Resender {
             after = last.id;
             for candidate in &page {
                 plan.matching += 1;
-                match self.judge(tenant, candidate, &prices) {
+                match self.judge_of_many(tenant, which, candidate, &prices) {
                     Ok(price) => {
                         plan.resendable += 1;
                         plan.cost += price;
@@ -158,7 +158,10 @@ impl Resender {
         }
     }
 
-    /// Has all of them sent again, the oldest first, behind everything else the tenant sends.
+    /// Has those sent again that the credit covers, in the order of their jobs, behind everything else the tenant sends.
+    ///
+    /// The others are left as they are: refusing them once more would tell everybody of it, and workers that admit
+    /// many at once would let any of them have the credit.
     ///
     /// `on_batch` hears after each transaction how far it is, and says whether to go on.
     pub async fn resend_all(
@@ -168,14 +171,22 @@ impl Resender {
         mut on_batch: impl FnMut(&Done) -> ControlFlow<()>,
     ) -> Result<Done, ResendError> {
         let prices = price::store::load(&self.pool).await?;
-        let (mut done, mut after) = (Done::default(), Uuid::nil());
+        let available = ledger::store::get_balance(&self.pool, tenant.id).await?.available;
+        let (mut done, mut after, mut cost) = (Done::default(), Uuid::nil(), Decimal::ZERO);
         loop {
-            let page = list_candidates(&self.pool, tenant.id, which, after, BATCH).await?;
+            let mut page = list_candidates(&self.pool, tenant.id, which, after, BATCH).await?;
             let Some(last) = page.last() else { return Ok(done) };
             after = last.id;
+            page.sort_by_key(Candidate::place);
             let mut ids = Vec::with_capacity(page.len());
             for candidate in &page {
-                match self.judge(tenant, candidate, &prices) {
+                let price = self.judge_of_many(tenant, which, candidate, &prices).and_then(|price| {
+                    cost += price;
+                    // An unknown one brings its own: what it holds is given back first.
+                    let is_covered = cost <= available || candidate.status == Status::Unknown;
+                    if is_covered { Ok(price) } else { Err(Obstacle::InsufficientCredit) }
+                });
+                match price {
                     Ok(_) => ids.push((candidate.id, candidate.status)),
                     Err(obstacle) => *done.skipped.entry(obstacle).or_default() += 1,
                 }
@@ -186,6 +197,20 @@ impl Resender {
                 return Ok(done);
             }
         }
+    }
+
+    /// As [`judge`](Self::judge), for one of many: nobody means a purchase's messages when patients' are to be sent.
+    fn judge_of_many(
+        &self,
+        tenant: &Tenant,
+        which: &Which,
+        candidate: &Candidate,
+        prices: &PriceBook,
+    ) -> Result<Decimal, Obstacle> {
+        if candidate.kind == Kind::CreditPurchaseStatus && which.kind.is_none() {
+            return Err(Obstacle::PurchaseStatus);
+        }
+        self.judge(tenant, candidate, prices)
     }
 
     /// The price of sending it again today, or what stands in the way. Admission will look at all of it again.
@@ -228,6 +253,7 @@ impl Resender {
         };
         count(Obstacle::Erased, ids.len() - carried.len());
         let (mut changes, mut jobs) = (Vec::with_capacity(carried.len()), Vec::with_capacity(carried.len()));
+        let mut acts = Vec::with_capacity(carried.len());
         for job in carried {
             let Some(record) = records.remove(&job.id) else { continue };
             let Some(kind) = kind_of_same_job(tenant, &job) else {
@@ -235,20 +261,21 @@ impl Resender {
                 continue;
             };
             let (status, reason, attempt) = (record.status, record.reason.clone(), record.attempt);
-            let token = new_token(now, bulk);
+            let token = new_token(now, bulk, reason.as_deref() == Some(Reason::InsufficientCredit.as_str()));
             let resent = (by_id.get(&job.id) == Some(&status)).then_some(record);
             let Some(change) = resent.and_then(|record| lifecycle::resent(record, token.clone(), now)) else {
                 count(Obstacle::UnderWay, 1);
                 continue;
             };
             let before = json!({ "status": status.as_str(), "reason": reason, "attempts": attempt });
-            self.record(&mut tx, &change, before).await?;
+            acts.push(self.act(&change, before));
             let priority = if bulk { Lane::PRIORITY_LAST } else { priority(kind.as_str()) };
             let rate = tenant.configuration.as_ref().map(|configuration| configuration.rate);
             let lane = Lane { group: tenant.code.clone(), priority, rate, kind: kind.as_str().to_owned(), pair: None };
             jobs.push(Restored { token, lane, payload: job.payload });
             changes.push(change);
         }
+        audit::record_all(&mut tx, &acts).await?;
         let codes = HashMap::from([(tenant.id, tenant.code.as_str())]);
         let lines = store::write(&mut tx, &[], changes, &codes, now).await?;
         let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
@@ -259,22 +286,15 @@ impl Resender {
         Ok(())
     }
 
-    async fn record(
-        &self,
-        tx: &mut PgConnection,
-        change: &Change,
-        before: serde_json::Value,
-    ) -> Result<(), sqlx::Error> {
-        let after = json!({ "status": change.record.status.as_str() });
-        let act = Act {
+    fn act(&self, change: &Change, before: serde_json::Value) -> Act<'_> {
+        Act {
             tenant_id: Some(change.record.tenant_id),
             actor: &self.actor,
             action: Action::NotificationResend,
             subject: change.record.notification_id.to_string(),
             before: Some(before),
-            after: Some(after),
-        };
-        audit::record(tx, &act).await
+            after: Some(json!({ "status": change.record.status.as_str() })),
+        }
     }
 }
 
@@ -287,8 +307,19 @@ fn kind_of_same_job(tenant: &Tenant, carried: &Carried) -> Option<Kind> {
 }
 
 /// A token that no entry of a stream has; it begins with the millisecond, as theirs do.
-fn new_token(now: DateTime<Utc>, bulk: bool) -> String {
-    format!("{}-{}{:016x}", now.timestamp_millis(), if bulk { 'b' } else { 'r' }, rand::random::<u64>())
+///
+/// It says what the row forgets when it waits again: that it is of a bulk, and that it went without credit before.
+fn new_token(now: DateTime<Utc>, bulk: bool, lacked_credit: bool) -> String {
+    let (way, end) = (if bulk { 'b' } else { 'r' }, if lacked_credit { LACKED_CREDIT } else { "" });
+    format!("{}-{way}{:016x}{end}", now.timestamp_millis(), rand::random::<u64>())
+}
+
+/// The end of the token of a resend of what was refused for lack of credit.
+const LACKED_CREDIT: &str = "-credit";
+
+/// Whether a token is of a resend of what was refused for lack of credit.
+pub(crate) fn lacked_credit(token: &str) -> bool {
+    token.ends_with(LACKED_CREDIT)
 }
 
 /// Whether a token is of a resend in bulk, whose lane comes last.

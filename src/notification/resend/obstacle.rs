@@ -20,6 +20,12 @@ pub struct Candidate {
     pub(crate) recipient: Option<E164>,
     pub(crate) expires_at: Option<DateTime<Utc>>,
     pub(crate) erased: bool,
+    /// The patient wants no such messages.
+    pub(crate) opted_out: bool,
+    /// It tells of a status that its purchase has no longer.
+    pub(crate) superseded: bool,
+    /// The entry that carried it last.
+    pub(crate) token: String,
 }
 
 /// Why a notification is not sent again.
@@ -41,8 +47,16 @@ pub enum Obstacle {
     TenantInactive,
     /// The WhatsApp_Notification switch is off, as a whole or for this kind.
     EventDisabled,
+    /// The patient opted out.
+    OptedOut,
+    /// It tells of a purchase that has moved on since.
+    Superseded,
+    /// It tells the tenant of a purchase, and no patient; in bulk only when that kind is asked for.
+    PurchaseStatus,
     /// No price is in force.
     NoPrice,
+    /// The tenant's credit ends before it, the oldest first.
+    InsufficientCredit,
     /// What is stored is no longer the job that was produced.
     Unreadable,
 }
@@ -59,7 +73,11 @@ impl Obstacle {
             Obstacle::NotConfigured => "not_configured",
             Obstacle::TenantInactive => "tenant_inactive",
             Obstacle::EventDisabled => "event_disabled",
+            Obstacle::OptedOut => "opted_out",
+            Obstacle::Superseded => "superseded",
+            Obstacle::PurchaseStatus => "purchase_status",
             Obstacle::NoPrice => "no_price",
+            Obstacle::InsufficientCredit => "insufficient_credit",
             Obstacle::Unreadable => "unreadable",
         }
     }
@@ -85,7 +103,11 @@ impl Obstacle {
             Obstacle::EventDisabled => {
                 "the tenant's WhatsApp_Notification switch is off, as a whole or for this kind: see `kmsnotif tenant set` first"
             }
+            Obstacle::OptedOut => "the patient opted out: see `kmsnotif opt-out list`",
+            Obstacle::Superseded => "its purchase has moved on since: a message of its newest status tells more",
+            Obstacle::PurchaseStatus => "it tells the tenant of a purchase: name it with --kind credit_purchase_status",
             Obstacle::NoPrice => "no price is in force for it: set one with `kmsnotif price set` first",
+            Obstacle::InsufficientCredit => "the credit does not reach so far: top up first",
             Obstacle::Unreadable => {
                 "what is stored of it is no valid job any more: let eHospital send it under another id"
             }
@@ -94,6 +116,12 @@ impl Obstacle {
 }
 
 impl Candidate {
+    /// Where it stands among jobs: by the entry that carried it, whose id is two numbers.
+    pub(crate) fn place(&self) -> (u64, u64) {
+        let (milliseconds, number) = self.token.split_once('-').unwrap_or((&self.token, ""));
+        (milliseconds.parse().unwrap_or(0), number.parse().unwrap_or(0))
+    }
+
     /// What stands in the way of sending it again, apart from its price.
     pub(crate) fn obstacle(&self, tenant: &Tenant, now: DateTime<Utc>) -> Option<Obstacle> {
         match self.status {
@@ -104,8 +132,14 @@ impl Candidate {
         if self.erased {
             return Some(Obstacle::Erased);
         }
+        if self.superseded {
+            return Some(Obstacle::Superseded);
+        }
         if self.recipient.is_none() {
             return Some(Obstacle::InvalidRecipient);
+        }
+        if self.opted_out {
+            return Some(Obstacle::OptedOut);
         }
         if self.expires_at.is_some_and(|expires_at| expires_at <= now) {
             return Some(Obstacle::Expired);

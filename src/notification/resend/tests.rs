@@ -17,6 +17,9 @@ fn candidate() -> Candidate {
         recipient: E164::from_stored("+6281234567890"),
         expires_at: None,
         erased: false,
+        opted_out: false,
+        superseded: false,
+        token: "1795503600000-7".to_owned(),
     }
 }
 
@@ -51,8 +54,12 @@ async fn what_would_be_refused_again_is_not_resent(pool: PgPool) {
     }
     let erased = Candidate { erased: true, recipient: None, ..candidate() };
     assert_eq!(erased.obstacle(&tenant, now), Some(Obstacle::Erased));
+    let superseded = Candidate { superseded: true, ..candidate() };
+    assert_eq!(superseded.obstacle(&tenant, now), Some(Obstacle::Superseded));
     let nobody = Candidate { recipient: None, ..candidate() };
     assert_eq!(nobody.obstacle(&tenant, now), Some(Obstacle::InvalidRecipient));
+    let opted_out = Candidate { opted_out: true, ..candidate() };
+    assert_eq!(opted_out.obstacle(&tenant, now), Some(Obstacle::OptedOut));
     let expired = Candidate { expires_at: Some(now), ..candidate() };
     assert_eq!(expired.obstacle(&tenant, now), Some(Obstacle::Expired));
     assert_eq!(expired.obstacle(&tenant, now - TimeDelta::seconds(1)), None);
@@ -69,12 +76,20 @@ async fn what_would_be_refused_again_is_not_resent(pool: PgPool) {
 }
 
 #[test]
+fn candidates_stand_in_the_order_of_their_jobs() {
+    let of = |token: &str| Candidate { token: token.to_owned(), ..candidate() }.place();
+    assert!(of("1795503600000-9") < of("1795503600000-10") && of("999-0") < of("1000-0"));
+    assert_eq!(of(&new_token(Utc::now(), true, true)).1, 0);
+}
+
+#[test]
 fn a_token_says_whether_it_comes_last_and_is_no_entry_of_a_stream() {
-    let (single, bulk) = (new_token(Utc::now(), false), new_token(Utc::now(), true));
+    let (single, bulk) = (new_token(Utc::now(), false, false), new_token(Utc::now(), true, true));
     assert!(is_bulk(&bulk) && !is_bulk(&single) && !is_bulk("1795503600000-0"));
+    assert!(lacked_credit(&bulk) && !lacked_credit(&single) && !lacked_credit("1795503600000-0"));
     for token in [single, bulk] {
         let (milliseconds, rest) = token.split_once('-').unwrap();
         assert!(milliseconds.parse::<i64>().is_ok() && rest.parse::<u64>().is_err(), "{token}");
     }
-    assert_ne!(new_token(Utc::now(), true), new_token(Utc::now(), true));
+    assert_ne!(new_token(Utc::now(), true, false), new_token(Utc::now(), true, false));
 }

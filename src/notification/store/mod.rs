@@ -3,13 +3,19 @@
 //! Locks are taken in one order: accounts (by tenant), then keys of those tenants. A notification's row needs no
 //! lock of its own: whoever changes it holds its tenant's account.
 
+mod account;
+pub(crate) mod appointment;
 mod job;
 pub(crate) mod manual;
+#[cfg(test)]
+mod plan_test;
 mod read;
 mod reconcile;
 pub(crate) mod resend;
 pub(crate) mod resolution;
 mod stranded;
+#[cfg(test)]
+mod stuck_test;
 mod view;
 pub mod webhook;
 mod write;
@@ -17,17 +23,20 @@ mod write;
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
-use rust_decimal::Decimal;
-use sqlx::{PgConnection, PgPool, Postgres, Row as _, Transaction};
+use sqlx::{PgConnection, PgPool, Row as _};
 use uuid::Uuid;
 
 use super::admit::Request;
 use super::record::Record;
 use crate::credit::price::{self, PriceKey};
+use crate::opt_out::PhoneHash;
 use crate::tenant::{self, E164, Tenant, TenantId};
 use crate::whatsapp::{Block, SendError};
 
-pub(crate) use read::{list_by_id, list_by_key, list_traceparents};
+pub(crate) use account::{
+    Locked, Stuck, begin, begin_claiming, find_by_key, list_revisions, lock_accounts, lock_free_accounts,
+};
+pub(crate) use read::{list_by_id, list_by_key, list_recipients, list_traceparents};
 pub use reconcile::{list_drifting, reconcile};
 pub(crate) use stranded::{Stranded, list_overdue, list_stranded, mark_crashed_due};
 pub use view::{AttemptView, Filter, NotificationView, find, find_id, list};
@@ -35,59 +44,6 @@ pub(crate) use write::write;
 
 /// Months of notifications that are made ahead.
 const MONTHS_AHEAD: i32 = 6;
-
-/// Begins a transaction of the pipeline.
-///
-/// Its statements join small batches to large tables by key, whatever the statistics of the day say; and a plan
-/// that is costed high for lack of statistics must not be compiled, which takes longer than it runs. A worker that
-/// stalls or loses its network in the middle of it must not hold its tenants' accounts until TCP gives up.
-pub(crate) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    pool.begin_with(
-        "begin; select set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true), \
-         set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), \
-         set_config('enable_seqscan', 'off', true), set_config('statement_timeout', '20s', true), \
-         set_config('idle_in_transaction_session_timeout', '5s', true)",
-    )
-    .await
-}
-
-/// A tenant's account while its lock is held.
-#[derive(Debug)]
-pub(crate) struct Locked {
-    pub(crate) available: Decimal,
-    /// The tenant's revision.
-    pub(crate) revision: i64,
-    pub(crate) price_revision: i64,
-}
-
-/// Locks the accounts of these tenants, in the order of their ids.
-pub(crate) async fn lock_accounts(
-    tx: &mut PgConnection,
-    tenants: impl Iterator<Item = TenantId>,
-) -> Result<HashMap<TenantId, Locked>, sqlx::Error> {
-    let tenants: HashSet<TenantId> = tenants.collect();
-    let tenants: Vec<TenantId> = tenants.into_iter().collect();
-    let rows = sqlx::query(
-        "select a.tenant_id, a.available, t.revision, (select revision from price_revision) as price_revision \
-         from account a join tenant t using (tenant_id) \
-         where a.tenant_id = any($1) order by a.tenant_id for no key update of a",
-    )
-    .bind(tenants)
-    .fetch_all(tx)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok((
-                row.try_get("tenant_id")?,
-                Locked {
-                    available: row.try_get("available")?,
-                    revision: row.try_get("revision")?,
-                    price_revision: row.try_get("price_revision")?,
-                },
-            ))
-        })
-        .collect()
-}
 
 /// Takes the keys of these jobs; returns those that were free. Two workers with one key wait for each other here.
 pub(crate) async fn insert_keys(
@@ -128,6 +84,8 @@ pub(crate) struct Existing {
     pub(crate) record: Option<Record>,
     /// As it was admitted; none once erased, or where it was no phone number.
     pub(crate) recipient: Option<E164>,
+    /// Of the same number, and never erased.
+    pub(crate) recipient_hash: Option<PhoneHash>,
     /// As it was admitted.
     pub(crate) language: Option<kmsnotif_jobs::Language>,
 }

@@ -10,7 +10,7 @@ use super::Existing;
 use crate::column::parsed;
 use crate::notification::admit::Request;
 use crate::notification::record::{NotificationId, Record};
-
+use crate::opt_out::PhoneHash;
 use crate::tenant::{E164, TenantId};
 
 /// The columns of a [`Record`], of the table `n`.
@@ -23,6 +23,21 @@ macro_rules! record_columns {
          n.delivered_at, n.read_at, n.failed_at, n.unknown_at"
     };
 }
+
+pub(super) const LIST_BY_KEY: &str = concat!(
+    "select k.tenant_id as key_tenant, k.job_id as key_job, k.content_hash, n.recipient, n.recipient_hash, n.language, ",
+    record_columns!(),
+    " from unnest($1::uuid[], $2::text[]) as asked (tenant_id, job_id) \
+     join notification_key k on k.tenant_id = asked.tenant_id and k.job_id = asked.job_id \
+     left join notification n on n.tenant_id = k.tenant_id and n.notification_id = k.notification_id",
+);
+
+pub(super) const LIST_BY_ID: &str = concat!(
+    "select ",
+    record_columns!(),
+    " from unnest($1::uuid[], $2::uuid[]) as asked (tenant_id, notification_id) \
+     join notification n on n.tenant_id = asked.tenant_id and n.notification_id = asked.notification_id",
+);
 
 /// Reads what is stored under keys that were not free.
 pub(crate) async fn list_by_key(
@@ -39,17 +54,7 @@ pub(crate) async fn list_by_key(
         return Ok(HashMap::new());
     }
     let (tenants, jobs): (Vec<TenantId>, Vec<&str>) = known.into_iter().unzip();
-    let rows = sqlx::query(concat!(
-        "select k.tenant_id as key_tenant, k.job_id as key_job, k.content_hash, n.recipient, n.recipient_hash, n.language, ",
-        record_columns!(),
-        " from unnest($1::uuid[], $2::text[]) as asked (tenant_id, job_id) \
-         join notification_key k on k.tenant_id = asked.tenant_id and k.job_id = asked.job_id \
-         left join notification n on n.tenant_id = k.tenant_id and n.notification_id = k.notification_id",
-    ))
-    .bind(tenants)
-    .bind(jobs)
-    .fetch_all(tx)
-    .await?;
+    let rows = sqlx::query(LIST_BY_KEY).bind(tenants).bind(jobs).fetch_all(tx).await?;
     rows.into_iter()
         .map(|row| {
             let hash: Vec<u8> = row.try_get("content_hash")?;
@@ -59,11 +64,11 @@ pub(crate) async fn list_by_key(
                 None => None,
             };
             let recipient: Option<&str> = row.try_get("recipient")?;
-            let hash: Option<&[u8]> = row.try_get("recipient_hash")?;
-            let recipient = recipient.filter(|_| hash.is_some()).and_then(E164::from_stored);
+            let recipient_hash = row.try_get::<Option<&[u8]>, _>("recipient_hash")?.map(read_hash).transpose()?;
+            let recipient = recipient.filter(|_| recipient_hash.is_some()).and_then(E164::from_stored);
             let language: Option<&str> = row.try_get("language")?;
             let language = language.and_then(|language| language.parse().ok());
-            let existing = Existing { content_hash, record, recipient, language };
+            let existing = Existing { content_hash, record, recipient, recipient_hash, language };
             Ok(((row.try_get("key_tenant")?, row.try_get("key_job")?), existing))
         })
         .collect()
@@ -75,16 +80,7 @@ pub(crate) async fn list_by_id(
     ids: impl Iterator<Item = (TenantId, NotificationId)>,
 ) -> Result<HashMap<NotificationId, Record>, sqlx::Error> {
     let (tenants, ids): (Vec<TenantId>, Vec<Uuid>) = ids.unzip();
-    let rows = sqlx::query(concat!(
-        "select ",
-        record_columns!(),
-        " from unnest($1::uuid[], $2::uuid[]) as asked (tenant_id, notification_id) \
-         join notification n on n.tenant_id = asked.tenant_id and n.notification_id = asked.notification_id",
-    ))
-    .bind(tenants)
-    .bind(ids)
-    .fetch_all(tx)
-    .await?;
+    let rows = sqlx::query(LIST_BY_ID).bind(tenants).bind(ids).fetch_all(tx).await?;
     rows.iter().map(|row| read_record(row).map(|record| (record.notification_id, record))).collect()
 }
 
@@ -105,6 +101,29 @@ pub(crate) async fn list_traceparents(
     .fetch_all(tx)
     .await?;
     Ok(rows.into_iter().collect())
+}
+
+/// Lists the hashed phones to which these notifications go; those of no phone are left out.
+pub(crate) async fn list_recipients(
+    tx: &mut PgConnection,
+    ids: impl Iterator<Item = (TenantId, NotificationId)>,
+) -> Result<HashMap<NotificationId, PhoneHash>, sqlx::Error> {
+    let (tenants, ids): (Vec<TenantId>, Vec<Uuid>) = ids.unzip();
+    let rows: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
+        "select n.notification_id, n.recipient_hash \
+         from unnest($1::uuid[], $2::uuid[]) as asked (tenant_id, notification_id) \
+         join notification n on n.tenant_id = asked.tenant_id and n.notification_id = asked.notification_id \
+         where n.recipient_hash is not null",
+    )
+    .bind(tenants)
+    .bind(ids)
+    .fetch_all(tx)
+    .await?;
+    rows.into_iter().map(|(id, hash)| Ok((id, read_hash(&hash)?))).collect()
+}
+
+fn read_hash(hash: &[u8]) -> Result<PhoneHash, sqlx::Error> {
+    hash.try_into().map_err(|_| sqlx::Error::Decode("a hash of a phone is 16 bytes".into()))
 }
 
 pub(super) fn read_record(row: &PgRow) -> Result<Record, sqlx::Error> {

@@ -16,7 +16,14 @@ macro_rules! select_candidate {
     ($rest:literal) => {
         concat!(
             "select n.notification_id, n.kind, n.language, n.recipient, n.recipient_hash, n.status, n.expires_at, \
-                    n.data is null as erased \
+                    n.data is null as erased, \
+                    exists (select from opt_out o where o.tenant_id = n.tenant_id \
+                            and o.recipient_hash = n.recipient_hash and o.stopped \
+                            and (o.scope = 'all' or n.category = 'marketing')) as opted_out, n.token, \
+                    n.kind = 'credit_purchase_status' and exists \
+                        (select from purchase p where p.tenant_id = n.tenant_id \
+                             and p.purchase_id::text = lower(n.data::json ->> 'purchase_id') \
+                             and p.status <> n.data::json ->> 'status') as superseded \
              from notification n ",
             $rest
         )
@@ -85,6 +92,9 @@ fn read_candidate(row: &PgRow) -> Result<Candidate, sqlx::Error> {
         status: parsed::<Status>(row, "status")?,
         expires_at: row.try_get("expires_at")?,
         erased: row.try_get::<bool, _>("erased")? || recipient.is_none(),
+        opted_out: row.try_get("opted_out")?,
+        superseded: row.try_get::<Option<bool>, _>("superseded")?.unwrap_or(false),
+        token: row.try_get("token")?,
     })
 }
 

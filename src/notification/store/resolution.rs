@@ -177,24 +177,26 @@ pub(crate) async fn claim_orphans(tx: &mut PgConnection, most: i64) -> Result<Ve
         .collect())
 }
 
-/// Keeps events whose message is not known yet, if they are of a sender of ours; says how many those are.
+/// Keeps events whose tenant is stuck, and others if they are of a sender of ours; says how many.
 pub(crate) async fn insert_orphans(
     tx: &mut PgConnection,
-    events: &[&StatusEvent],
+    events: &[(&StatusEvent, Option<TenantId>)],
     due_at: DateTime<Utc>,
 ) -> Result<u64, sqlx::Error> {
     if events.is_empty() {
         return Ok(0);
     }
     let inserted = sqlx::query(
-        "insert into orphan_event (orphan_event_id, received_at, due_at, event) \
-         select id, now(), $4, event from unnest($1::uuid[], $2::text[], $3::text[]) as o (id, sender, event) \
-         where exists (select from whatsapp_configuration c where c.phone_number_id = o.sender)",
+        "insert into orphan_event (orphan_event_id, received_at, due_at, event, tenant_id) \
+         select id, now(), $4, event, tenant_id \
+         from unnest($1::uuid[], $2::text[], $3::text[], $5::uuid[]) as o (id, sender, event, tenant_id) \
+         where tenant_id is not null or exists (select from whatsapp_configuration c where c.phone_number_id = o.sender)",
     )
     .bind(events.iter().map(|_| Uuid::now_v7()).collect::<Vec<_>>())
-    .bind(events.iter().map(|event| event.phone_number_id.as_str()).collect::<Vec<_>>())
-    .bind(events.iter().map(|event| written(event)).collect::<Vec<_>>())
+    .bind(events.iter().map(|(event, _)| event.phone_number_id.as_str()).collect::<Vec<_>>())
+    .bind(events.iter().map(|(event, _)| written(event)).collect::<Vec<_>>())
     .bind(due_at)
+    .bind(events.iter().map(|(_, tenant)| *tenant).collect::<Vec<_>>())
     .execute(tx)
     .await?;
     Ok(inserted.rows_affected())
@@ -212,21 +214,22 @@ pub(crate) async fn delete_orphans(tx: &mut PgConnection, ids: &[Uuid]) -> Resul
     Ok(())
 }
 
-/// Has orphans tried again later.
+/// Has orphans tried again later; of a tenant that is stuck, if one is named.
 pub(crate) async fn postpone_orphans(
     tx: &mut PgConnection,
-    later: &[(Uuid, DateTime<Utc>)],
+    later: &[(Uuid, DateTime<Utc>, Option<TenantId>)],
 ) -> Result<(), sqlx::Error> {
     if later.is_empty() {
         return Ok(());
     }
-    let (ids, due): (Vec<Uuid>, Vec<DateTime<Utc>>) = later.iter().copied().unzip();
     sqlx::query(
-        "update orphan_event o set due_at = l.due_at from unnest($1::uuid[], $2::timestamptz[]) as l (id, due_at) \
+        "update orphan_event o set due_at = l.due_at, tenant_id = l.tenant_id \
+         from unnest($1::uuid[], $2::timestamptz[], $3::uuid[]) as l (id, due_at, tenant_id) \
          where o.orphan_event_id = l.id",
     )
-    .bind(ids)
-    .bind(due)
+    .bind(later.iter().map(|later| later.0).collect::<Vec<_>>())
+    .bind(later.iter().map(|later| later.1).collect::<Vec<_>>())
+    .bind(later.iter().map(|later| later.2).collect::<Vec<_>>())
     .execute(tx)
     .await?;
     Ok(())

@@ -5,6 +5,7 @@ use sqlx::{FromRow, PgPool, Row as _};
 use uuid::Uuid;
 
 use super::job::{job_columns, read_payload};
+use crate::database;
 use crate::notification::record::NotificationId;
 use crate::tenant::TenantId;
 
@@ -16,7 +17,7 @@ pub(super) const TRANSACTION_MAX: TimeDelta = TimeDelta::minutes(2);
 /// Each is looked at once: the mark says until when. A transaction may commit later than its rows say they were made,
 /// by its own length ([`begin`](super::begin) bounds it), so the last minutes before the mark are looked at again.
 pub(crate) async fn mark_crashed_due(pool: &PgPool, before: DateTime<Utc>) -> Result<u64, sqlx::Error> {
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     // One sweep at a time; another that is at it already does the same.
     let mark: Option<(DateTime<Utc>,)> =
         sqlx::query_as("select swept_until from sweep_mark for update skip locked").fetch_optional(&mut *tx).await?;

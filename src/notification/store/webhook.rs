@@ -49,7 +49,7 @@ pub(crate) async fn claim(tx: &mut PgConnection, most: i64) -> Result<Vec<(Uuid,
     .await
 }
 
-/// Marks bodies as applied, or says why they never can be.
+/// Marks bodies as applied, and says why those never can be that are not, or not in all parts.
 pub(crate) async fn mark_applied(tx: &mut PgConnection, applied: &[(Uuid, Option<String>)]) -> Result<(), sqlx::Error> {
     let (ids, errors): (Vec<Uuid>, Vec<Option<&str>>) =
         applied.iter().map(|(id, error)| (*id, error.as_deref())).unzip();
@@ -101,6 +101,11 @@ fn first_id_of(moment: DateTime<Utc>) -> Uuid {
     let milliseconds = u64::try_from(moment.timestamp_millis()).unwrap_or(0);
     uuid::Builder::from_unix_timestamp_millis(milliseconds, &[0; 10]).into_uuid()
 }
+/// An offset of nothing keeps the tenant out of the inner query, lest a plan goes through all of its month.
+pub(super) const FIND_BY_WAMID: &str = "select n.tenant_id, n.notification_id from whatsapp_configuration c \
+     join (select tenant_id, notification_id from notification where recipient_hash = $2 and wamid = $3 offset 0) n \
+         on n.tenant_id = c.tenant_id \
+     where c.phone_number_id = $1 limit 1";
 
 /// Finds a notification by Meta's id of its message, among those of its recipient.
 ///
@@ -111,16 +116,12 @@ pub(crate) async fn find_by_wamid(
     recipient_hash: &[u8; 16],
     wamid: &str,
 ) -> Result<Option<(TenantId, NotificationId)>, sqlx::Error> {
-    sqlx::query_as(
-        "select n.tenant_id, n.notification_id from whatsapp_configuration c \
-         join notification n on n.tenant_id = c.tenant_id \
-         where c.phone_number_id = $1 and n.recipient_hash = $2 and n.wamid = $3 limit 1",
-    )
-    .bind(phone_number_id)
-    .bind(recipient_hash.as_slice())
-    .bind(wamid)
-    .fetch_optional(tx)
-    .await
+    sqlx::query_as(FIND_BY_WAMID)
+        .bind(phone_number_id)
+        .bind(recipient_hash.as_slice())
+        .bind(wamid)
+        .fetch_optional(tx)
+        .await
 }
 
 /// Finds a notification by Meta's id of its message alone, among those made in the minutes before the event.
@@ -146,18 +147,23 @@ pub(crate) async fn find_recent_by_wamid(
     .await
 }
 
-/// Lists bodies that were not applied yet; more than `most` are too many to wait for.
+/// Lists bodies, and events of tenants that are stuck, that were not applied yet; more than `most` are too many to
+/// wait for.
 pub(crate) async fn list_open(pool: &PgPool, most: i64) -> Result<Vec<Uuid>, sqlx::Error> {
-    sqlx::query_scalar("select webhook_event_id from webhook_event where applied_at is null limit $1")
-        .bind(most)
-        .fetch_all(pool)
-        .await
+    sqlx::query_scalar(
+        "select webhook_event_id from webhook_event where applied_at is null \
+         union all select orphan_event_id from orphan_event where tenant_id is not null limit $1",
+    )
+    .bind(most)
+    .fetch_all(pool)
+    .await
 }
 
-/// Whether any of these bodies was still not applied.
+/// Whether any of these bodies was still not applied, or any event of a tenant that is stuck: it may be out of one.
 pub(crate) async fn is_any_of_open(pool: &PgPool, ids: &[Uuid]) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(
-        "select exists (select from webhook_event where applied_at is null and webhook_event_id = any($1))",
+        "select exists (select from webhook_event where applied_at is null and webhook_event_id = any($1)) \
+             or exists (select from orphan_event where tenant_id is not null)",
     )
     .bind(ids)
     .fetch_one(pool)

@@ -109,55 +109,55 @@ async fn insert(tx: &mut PgConnection, fresh: &[Fresh<'_>]) -> Result<(), sqlx::
     Ok(())
 }
 
+pub(super) const UPDATE: &str = "update notification n set status = c.status, reason = c.reason, price_id = c.price_id, price = c.price, \
+     currency = c.currency, held = c.held, posted = c.posted, refunded = c.refunded, attempt = c.attempt, \
+     attempt_started_at = c.attempt_started_at, attempts_counted = c.attempts_counted, token = c.token, \
+     due_at = c.due_at, seq = c.seq, wamid = c.wamid, billed_type = c.billed_type, \
+     billed_category = c.billed_category, accepted_at = c.accepted_at, sent_at = c.sent_at, \
+     delivered_at = c.delivered_at, read_at = c.read_at, failed_at = c.failed_at, unknown_at = c.unknown_at, \
+     resolve_at = case when c.status in ('accepted', 'sent') then coalesce(c.resolve_at, n.resolve_at) \
+                       else c.resolve_at end \
+ from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::numeric[], $7::text[], \
+     $8::bool[], $9::bool[], $10::bool[], $11::int[], $12::timestamptz[], $13::int[], $14::text[], \
+     $15::timestamptz[], $16::timestamptz[], $17::int[], $18::text[], $19::text[], $20::text[], \
+     $21::timestamptz[], $22::timestamptz[], $23::timestamptz[], $24::timestamptz[], $25::timestamptz[], \
+     $26::timestamptz[]) \
+     as c (tenant_id, notification_id, status, reason, price_id, price, currency, held, posted, refunded, \
+     attempt, attempt_started_at, attempts_counted, token, due_at, resolve_at, seq, wamid, billed_type, \
+     billed_category, accepted_at, sent_at, delivered_at, read_at, failed_at, unknown_at) \
+ where n.tenant_id = c.tenant_id and n.notification_id = c.notification_id";
+
 async fn update(tx: &mut PgConnection, changes: &[Change]) -> Result<(), sqlx::Error> {
     let rows: Vec<&Record> = changes.iter().map(|change| &change.record).collect();
-    let done = sqlx::query(
-        "update notification n set status = c.status, reason = c.reason, price_id = c.price_id, price = c.price, \
-             currency = c.currency, held = c.held, posted = c.posted, refunded = c.refunded, attempt = c.attempt, \
-             attempt_started_at = c.attempt_started_at, attempts_counted = c.attempts_counted, token = c.token, \
-             due_at = c.due_at, seq = c.seq, wamid = c.wamid, billed_type = c.billed_type, \
-             billed_category = c.billed_category, accepted_at = c.accepted_at, sent_at = c.sent_at, \
-             delivered_at = c.delivered_at, read_at = c.read_at, failed_at = c.failed_at, unknown_at = c.unknown_at, \
-             resolve_at = case when c.status in ('accepted', 'sent') then coalesce(c.resolve_at, n.resolve_at) \
-                               else c.resolve_at end \
-         from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::numeric[], $7::text[], \
-             $8::bool[], $9::bool[], $10::bool[], $11::int[], $12::timestamptz[], $13::int[], $14::text[], \
-             $15::timestamptz[], $16::timestamptz[], $17::int[], $18::text[], $19::text[], $20::text[], \
-             $21::timestamptz[], $22::timestamptz[], $23::timestamptz[], $24::timestamptz[], $25::timestamptz[], \
-             $26::timestamptz[]) \
-             as c (tenant_id, notification_id, status, reason, price_id, price, currency, held, posted, refunded, \
-             attempt, attempt_started_at, attempts_counted, token, due_at, resolve_at, seq, wamid, billed_type, \
-             billed_category, accepted_at, sent_at, delivered_at, read_at, failed_at, unknown_at) \
-         where n.tenant_id = c.tenant_id and n.notification_id = c.notification_id",
-    )
-    .bind(column!(rows, row => row.tenant_id))
-    .bind(column!(rows, row => row.notification_id))
-    .bind(column!(rows, row => row.status.as_str()))
-    .bind(column!(rows, row => row.reason.as_deref()))
-    .bind(column!(rows, row => row.price_id))
-    .bind(column!(rows, row => row.price))
-    .bind(column!(rows, row => row.currency.as_deref()))
-    .bind(column!(rows, row => row.held))
-    .bind(column!(rows, row => row.posted))
-    .bind(column!(rows, row => row.refunded))
-    .bind(column!(rows, row => row.attempt))
-    .bind(column!(rows, row => row.attempt_started_at))
-    .bind(column!(rows, row => row.attempts_counted))
-    .bind(column!(rows, row => row.token.as_str()))
-    .bind(column!(rows, row => row.due_at))
-    .bind(column!(rows, row => row.resolve_at))
-    .bind(column!(rows, row => row.seq))
-    .bind(column!(rows, row => row.wamid.as_deref()))
-    .bind(column!(rows, row => row.billed_type.as_deref()))
-    .bind(column!(rows, row => row.billed_category.as_deref()))
-    .bind(column!(rows, row => row.accepted_at))
-    .bind(column!(rows, row => row.sent_at))
-    .bind(column!(rows, row => row.delivered_at))
-    .bind(column!(rows, row => row.read_at))
-    .bind(column!(rows, row => row.failed_at))
-    .bind(column!(rows, row => row.unknown_at))
-    .execute(tx)
-    .await?;
+    let done = sqlx::query(UPDATE)
+        .bind(column!(rows, row => row.tenant_id))
+        .bind(column!(rows, row => row.notification_id))
+        .bind(column!(rows, row => row.status.as_str()))
+        .bind(column!(rows, row => row.reason.as_deref()))
+        .bind(column!(rows, row => row.price_id))
+        .bind(column!(rows, row => row.price))
+        .bind(column!(rows, row => row.currency.as_deref()))
+        .bind(column!(rows, row => row.held))
+        .bind(column!(rows, row => row.posted))
+        .bind(column!(rows, row => row.refunded))
+        .bind(column!(rows, row => row.attempt))
+        .bind(column!(rows, row => row.attempt_started_at))
+        .bind(column!(rows, row => row.attempts_counted))
+        .bind(column!(rows, row => row.token.as_str()))
+        .bind(column!(rows, row => row.due_at))
+        .bind(column!(rows, row => row.resolve_at))
+        .bind(column!(rows, row => row.seq))
+        .bind(column!(rows, row => row.wamid.as_deref()))
+        .bind(column!(rows, row => row.billed_type.as_deref()))
+        .bind(column!(rows, row => row.billed_category.as_deref()))
+        .bind(column!(rows, row => row.accepted_at))
+        .bind(column!(rows, row => row.sent_at))
+        .bind(column!(rows, row => row.delivered_at))
+        .bind(column!(rows, row => row.read_at))
+        .bind(column!(rows, row => row.failed_at))
+        .bind(column!(rows, row => row.unknown_at))
+        .execute(tx)
+        .await?;
     // The accounts are locked and the rows were read under that lock, so every one of them is still there.
     if done.rows_affected() != changes.len() as u64 {
         return Err(sqlx::Error::RowNotFound);

@@ -8,8 +8,10 @@ use bytes::Bytes;
 use sqlx::PgPool;
 use tokio::time::timeout;
 
+use super::super::body::Held;
 use crate::notification::batch::{self, Batches};
 use crate::notification::store::webhook;
+use crate::task::Tasks;
 
 /// Transactions under way at once.
 const WRITERS: usize = 2;
@@ -31,18 +33,20 @@ pub struct Stored {
 /// The database did not take a body.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the body could not be stored: {0}")]
-pub(super) struct Away(String);
+pub(in crate::web) struct Away(String);
 
 impl Stored {
     /// Starts the writers.
-    pub(in crate::web) fn start(pool: PgPool) -> Self {
+    pub(in crate::web) fn start(pool: PgPool, tasks: &Tasks) -> Self {
         // Before it started it may have been away.
         let refused = Arc::new(AtomicBool::new(true));
-        Self { batches: Batches::start(Bodies { pool, refused: refused.clone() }, WRITERS, BODIES), refused }
+        Self { batches: Batches::start(Bodies { pool, refused: refused.clone() }, WRITERS, BODIES, tasks), refused }
     }
 
     /// Stores a body. After an error it may be stored all the same, so its sender's repetition must be harmless.
-    pub(super) async fn insert(&self, body: Bytes) -> Result<(), Away> {
+    ///
+    /// Its share of the memory is free once the body is gone, which may be after its sender gave up.
+    pub(in crate::web) async fn insert(&self, body: Held) -> Result<(), Away> {
         let stored = match timeout(STORE_WITHIN, self.batches.submit(body)).await {
             Ok(Ok(result)) => result,
             Ok(Err(spoiled)) => Err(Away(spoiled.to_string())),
@@ -75,13 +79,14 @@ impl Bodies {
 }
 
 impl batch::Write for Bodies {
-    type Request = Bytes;
+    type Request = Held;
     /// Failures are answers: whoever reports is told at once, instead of waiting until the database is back.
     type Answer = Result<(), Away>;
     const STEP: &'static str = "webhook";
 
-    async fn write(&self, bodies: &[Bytes]) -> Result<Vec<Self::Answer>, sqlx::Error> {
-        let result = match timeout(WRITE_WITHIN, self.insert(bodies)).await {
+    async fn write(&self, held: &[Held]) -> Result<Vec<Self::Answer>, sqlx::Error> {
+        let bodies: Vec<Bytes> = held.iter().map(|held| held.bytes.clone()).collect();
+        let result = match timeout(WRITE_WITHIN, self.insert(&bodies)).await {
             Ok(result) => result.map_err(|error| Away(error.to_string())),
             Err(_) => Err(Away("the database does not answer".to_owned())),
         };

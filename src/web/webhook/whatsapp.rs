@@ -56,7 +56,7 @@ async fn store(state: &State, request: Request) -> Result<(), Problem> {
     if !whatsapp::verify_signature(&secrets, signature, &body.bytes) {
         return Err(unsigned().caused_by("the signature fits no WHATSAPP_APP_SECRET"));
     }
-    state.stored.insert(body.bytes.clone()).await.map_err(|away| {
+    state.stored.insert(body).await.map_err(|away| {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "it could not be stored; deliver it again").caused_by(away)
     })
 }

@@ -37,6 +37,8 @@ pub struct Expected {
     pub rejected: u64,
     /// A worker that was killed leaves events for the sweep of the outbox.
     pub outbox_may_wait: bool,
+    /// Messages went out that Meta had taken on before: what failed later, or what evidence said had not arrived.
+    pub sent_again: bool,
 }
 
 /// The service of one test. End it with [`finish`](Self::finish).

@@ -66,6 +66,9 @@ impl Builder {
                 status_delay: Duration::from_millis(20),
                 silence: Duration::from_secs(30),
                 untidiness: Untidiness { twice_percent: 0, disorder_percent: 0 },
+                // All that arrived is counted in the end.
+                phones_max: 100_000,
+                messages_per_phone_max: 10_000,
                 ..simulator::Options::default()
             },
             redis_url: None,

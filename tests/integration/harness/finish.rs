@@ -1,6 +1,10 @@
 //! The proof that nothing was left over: no job, no reservation, no event, no drift.
 
+use std::collections::HashMap;
+
+use kmsnotif::whatsapp::Opaque;
 use rust_decimal::Decimal;
+use uuid::Uuid;
 
 use super::app::TestApp;
 use super::poll::until;
@@ -48,9 +52,28 @@ impl TestApp {
         .await;
     }
 
+    /// How many messages of each notification the simulator took on, whatever was answered.
+    pub async fn taken_on(&self) -> HashMap<Uuid, usize> {
+        let recipients: Vec<String> =
+            sqlx::query_scalar("select distinct recipient from notification where recipient is not null")
+                .fetch_all(&self.pool)
+                .await
+                .unwrap();
+        let mut counts = HashMap::new();
+        for message in recipients.iter().flat_map(|recipient| self.simulator.messages(recipient)) {
+            let opaque: Opaque = message.opaque.as_deref().unwrap_or_default().parse().expect("we write opaque data");
+            *counts.entry(opaque.notification).or_default() += 1;
+        }
+        counts
+    }
+
     /// A post is at most one per notification, unless it was refunded before an operator resent it; what was charged
-    /// twice would show here even if balances agree.
+    /// twice would show here even if balances agree. And no patient got a message twice, whatever we know of it.
     async fn assert_all_sent_once(&self) {
+        let taken_on = self.taken_on().await;
+        assert_eq!(taken_on.values().sum::<usize>() as u64, self.simulator.accepted(), "the phones keep all messages");
+        let twice: Vec<_> = taken_on.iter().filter(|(_, count)| **count > 1).collect();
+        assert!(self.expected.sent_again || twice.is_empty(), "messages were taken on more than once: {twice:?}");
         let twice: i64 = sqlx::query_scalar(
             "select count(*) from (select notification_id from ledger_entry where kind in ('post', 'refund') \
              group by notification_id having sum(case kind when 'post' then 1 else -1 end) > 1) as twice",

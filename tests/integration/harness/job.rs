@@ -76,6 +76,26 @@ pub fn prescription(id: &str) -> Draft {
     )
 }
 
+/// An appointment of this version is booked.
+pub fn appointment(id: &str, version: i64) -> Draft {
+    draft(
+        id,
+        "appointment_changed",
+        json!({ "appointment_id": "APP-1", "version": version, "status": "booked", "patient_name": "Siti Rahma",
+                "scheduled_at": "2026-12-24T09:30:00+07:00", "doctor_name": "dr. Andi Wijaya, Sp.JP",
+                "clinic_name": "Poli Jantung", "hospital_contact": "+62 21 555 0100" }),
+    )
+}
+
+/// Credit was paid for.
+pub fn purchase_status(id: &str) -> Draft {
+    draft(
+        id,
+        "credit_purchase_status",
+        json!({ "purchase_id": "0199f3a0-0000-7000-8000-000000000001", "amount": "1000000", "currency": "IDR", "status": "PAID" }),
+    )
+}
+
 /// A consultation comes near.
 pub fn reminder(id: &str) -> Draft {
     draft(

@@ -17,7 +17,7 @@ mod server; // servers that can be killed
 pub use app::{TestApp, outcomes};
 pub use build::{SECRET_KEYS, keyring};
 pub use collector::Collector;
-pub use job::{Draft, phone, prescription, registration, reminder};
-pub use poll::{until, until_seen, until_within};
+pub use job::{Draft, appointment, phone, prescription, purchase_status, registration, reminder};
+pub use poll::{Stopwatch, until, until_seen, until_within};
 pub use process::{Process, signal};
 pub use server::{OwnPostgres, OwnRedis};

@@ -1,13 +1,54 @@
 //! Waiting for something to become true: looked at again and again, never longer than a limit.
 
 use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// How long most things may take on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(10);
+
+/// Time as this machine has it to give: what passes while nothing is scheduled is not counted.
+///
+/// So a promise of some seconds can be held to on a machine that does much else.
+#[derive(Debug)]
+pub struct Stopwatch {
+    ticks: Arc<AtomicU32>,
+    ticking: JoinHandle<()>,
+}
+
+impl Stopwatch {
+    /// Starts now.
+    pub fn start() -> Self {
+        let ticks = Arc::new(AtomicU32::new(0));
+        let counted = ticks.clone();
+        let ticking = tokio::spawn(async move {
+            let mut interval = interval(TICK);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                interval.tick().await;
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Self { ticks, ticking }
+    }
+
+    /// What has passed since the start.
+    pub fn elapsed(&self) -> Duration {
+        TICK * self.ticks.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Stopwatch {
+    fn drop(&mut self) {
+        self.ticking.abort();
+    }
+}
 
 /// Looks until there is something; panics after [`LIMIT`].
 pub async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {

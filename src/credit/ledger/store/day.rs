@@ -9,6 +9,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Postgres, Row as _, Transaction};
 
 use crate::credit::ledger::Drift;
+use crate::database;
 use crate::tenant::TenantId;
 
 /// How often entries are added up; what is younger is read entry by entry.
@@ -67,7 +68,12 @@ pub async fn rebuild(pool: &PgPool) -> Result<u64, sqlx::Error> {
 }
 
 async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    pool.begin_with("begin; set local jit = off; set local plan_cache_mode = force_custom_plan").await
+    // The whole ledger may be added up; what it holds meanwhile, only another roll-up waits for.
+    pool.begin_with(database::begin_sql!(
+        "set_config('statement_timeout', '0', true), set_config('jit', 'off', true), \
+         set_config('plan_cache_mode', 'force_custom_plan', true)"
+    ))
+    .await
 }
 
 async fn start_anew(tx: &mut PgConnection) -> Result<u64, sqlx::Error> {

@@ -18,6 +18,7 @@ use super::{Account, Balance, Entry, EntryKind, LedgerError};
 use crate::audit::{self, Act, Action};
 use crate::column::read_with;
 use crate::credit::amount;
+use crate::database;
 use crate::tenant::{Currency, TenantId, currency};
 
 pub use day::{keep_rolling_up, rebuild, roll_up, verify_days};
@@ -70,7 +71,7 @@ pub async fn adjust(
     if reason.trim().is_empty() || reason.chars().count() > 500 || reason.contains('\0') {
         return Err(LedgerError::Reason);
     }
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     let before = lock_one(&mut tx, tenant).await?;
     let after = move_available(&mut tx, tenant, Account::Adjusted, change, before).await?;
     let (from, to) = EntryKind::Adjust.accounts();

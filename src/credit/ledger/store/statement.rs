@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
 use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Postgres, Row as _, Transaction};
@@ -29,7 +29,7 @@ pub async fn statement(pool: &PgPool, asked: &Asked) -> Result<Vec<Statement>, L
     // Below the mark the roll-up speaks. After a restore into another cluster it does not, until it is made anew.
     let (mark, whole): (i64, bool) =
         sqlx::query_as("select xid, xid <= audit_xmin() from ledger_day_mark").fetch_one(&mut *tx).await?;
-    let account = sqlx::query("select currency, reserved from account where tenant_id = $1")
+    let account = sqlx::query("select currency, reserved, now() as now from account where tenant_id = $1")
         .bind(asked.tenant)
         .fetch_optional(&mut *tx)
         .await?
@@ -84,7 +84,10 @@ pub async fn statement(pool: &PgPool, asked: &Asked) -> Result<Vec<Statement>, L
         statements.entry(currency).or_insert_with(|| Statement::empty(asked, currency)).add(read(row)?);
     }
     let mut first = statements.remove(&own).unwrap_or_else(|| Statement::empty(asked, own));
-    first.reserved = Some(account.try_get("reserved")?);
+    // What is held now is no part of a month that is over, and what was held then is written nowhere.
+    if range.end > account.try_get::<DateTime<Utc>, _>("now")? {
+        first.reserved = Some(account.try_get("reserved")?);
+    }
     Ok([first].into_iter().chain(statements.into_values().filter(|other| !other.is_empty())).collect())
 }
 

@@ -14,6 +14,7 @@ use super::{get, list_expired, lock_purchase};
 use crate::credit::amount;
 use crate::credit::ledger::LedgerError;
 use crate::credit::ledger::store::{Grant, grant, lock};
+use crate::database;
 use crate::tenant::{Tenant, email};
 
 /// Purchases that are looked at or marked in one statement.
@@ -31,7 +32,7 @@ pub async fn create(
 ) -> Result<Purchase, PurchaseError> {
     let address = email::parse(address)?;
     amount::check_payment(amount, tenant.currency)?;
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     // Under the account's lock the currency is certain: a change of it looks for open purchases under this lock.
     let (_, balance) = lock(&mut tx, &[tenant.id]).await?.pop().ok_or(LedgerError::NoAccount(tenant.id))?;
     if balance.currency != tenant.currency {
@@ -71,7 +72,7 @@ pub async fn pay(pool: &PgPool, id: Uuid, reference: Option<&str>, actor: &str) 
 
 /// The first half of [`pay`]: commits PAID and what is told of it, and grants nothing.
 pub async fn mark_paid(pool: &PgPool, id: Uuid, reference: Option<&str>, actor: &str) -> Result<(), PurchaseError> {
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     let purchase = lock_purchase(&mut tx, id).await?;
     match purchase.status {
         PurchaseStatus::Pending => {
@@ -107,7 +108,7 @@ pub(crate) async fn record_payment(
 ///
 /// The grant names who confirmed the payment, whoever completes it.
 pub async fn complete(pool: &PgPool, id: Uuid, actor: &str) -> Result<Purchase, PurchaseError> {
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     let paid = lock_purchase(&mut tx, id).await?;
     match paid.status {
         PurchaseStatus::Completed => return Ok(paid),
@@ -129,7 +130,7 @@ pub async fn complete(pool: &PgPool, id: Uuid, actor: &str) -> Result<Purchase, 
 
 /// Cancels a purchase that is not paid; one that is cancelled already is returned as it is.
 pub async fn cancel(pool: &PgPool, id: Uuid, actor: &str) -> Result<Purchase, PurchaseError> {
-    let mut tx = pool.begin().await?;
+    let mut tx = database::begin(pool).await?;
     let pending = lock_purchase(&mut tx, id).await?;
     match pending.status {
         PurchaseStatus::Cancelled => return Ok(pending),
@@ -152,7 +153,7 @@ pub async fn cancel(pool: &PgPool, id: Uuid, actor: &str) -> Result<Purchase, Pu
 pub async fn expire_due(pool: &PgPool) -> Result<usize, PurchaseError> {
     let mut expired = 0;
     loop {
-        let mut tx = pool.begin().await?;
+        let mut tx = database::begin(pool).await?;
         let rows = sqlx::query(
             "with due as ( \
                  select purchase_id from purchase where status = 'PENDING' and expires_at <= now() \
