@@ -151,6 +151,8 @@ pub struct Show {
     "name", "country", "currency", "time_zone", "language", "alert_email", "finance_phone", "low_balance_threshold",
     "retention_days", "whatsapp", "kinds",
 ])))]
+// Clap's own names all eleven of the group.
+#[command(override_usage = "kmsnotif tenant set --tenant <TENANT> [OPTIONS]")]
 #[command(
     after_help = "Example:\n  kmsnotif tenant set --tenant rs-harapan --whatsapp on --kind consultation_reminder=off"
 )]

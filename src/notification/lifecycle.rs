@@ -1,7 +1,7 @@
 //! The decisions of a notification's life: pure functions from a row and what happened to the change it makes.
 //!
-//! Money and status change together here and nowhere else. What Meta reports is in [`reported`], what nobody ever
-//! told us in [`resolution`].
+//! Money and status change together here and nowhere else. What Meta reports is in `reported.rs`, what nobody ever
+//! told us in `resolution.rs`.
 
 mod reported;
 pub(crate) mod resolution;

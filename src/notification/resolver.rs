@@ -2,7 +2,7 @@
 //!
 //! 1. What the webhooks of the senders have proven is read first.
 //! 2. Every body that was stored by then is waited for: evidence counts when nothing received is unprocessed.
-//! 3. Under the account's lock each row is decided about by a pure function ([`resolution`]). An event that came in
+//! 3. Under the account's lock each row is decided about by a pure function (`lifecycle::resolution`). An event that came in
 //!    between has settled it, and is found there.
 //! 4. What is to be sent again comes into its lane after the commit; a crash in between leaves it to the sweep.
 //!

@@ -2,7 +2,7 @@
 //!
 //! 1. A producer's job may carry a W3C `traceparent`; the span of its notification becomes a child of it ([`follow`]).
 //! 2. The steps are children of that span; a status event that is applied later joins the same trace.
-//! 3. Spans that ended wait in a bounded queue ([`QUEUE_SPANS`]); a thread of their own hands them over in batches.
+//! 3. Spans that ended wait in a bounded queue (`QUEUE_SPANS`); a thread of their own hands them over in batches.
 //! 4. What does not fit, or what the collector does not take, is dropped: tracing neither slows nor fails a job.
 //!
 //! Separate from the logs: only spans of [`TARGET`] leave, none of their events, so no log line ever does.

@@ -109,12 +109,12 @@ async fn whoever_has_patients_shown_leaves_one_act_per_command_and_whoever_finds
             .unwrap()
     };
     assert_eq!(views().await, []);
-    let shown = app.run(&["notification", "show", "--tenant", "rs-harapan", "--id", "SEEN-1", "--json"]).await.ok();
+    let shown =
+        app.run(&["notification", "show", "--tenant", "rs-harapan", "--id", "SEEN-1", "--json"]).await.ok().json();
     app.run(&["notification", "list", "--tenant", "rs-harapan", "--status", "read"]).await.ok();
     app.run(&["notification", "list", "--limit", "1", "--json"]).await.ok();
     app.run(&["queue", "rejected", "list", "--json", "--limit", "1"]).await.ok();
     let subjects: Vec<String> = views().await.into_iter().map(|(_, subject)| subject).collect();
-    let shown = shown.json();
     let expected = [
         shown["notification"].as_str().unwrap(),
         "notification list tenant=rs-harapan status=read",

@@ -174,7 +174,7 @@ async fn a_worker_that_stalls_inside_a_transaction_does_not_hold_its_tenant_for_
     signal("STOP", first.id());
     account.rollback().await.unwrap();
     let _second = spawn_second(&app).await;
-    app.enqueue(&registration("OTHER")).await;
+    app.enqueue(&registration("OTHER").to(phone(2))).await;
     app.wait_for("OTHER", "read").await;
     app.wait_for("HOLDER", "read").await;
     signal("CONT", first.id());

@@ -241,7 +241,8 @@ async fn killed_between_paid_and_completed_it_is_finished_by_the_scheduler() {
     assert_eq!(count(&app, "select count(*) from mail").await, 2);
     let actor: String =
         sqlx::query_scalar("select actor from ledger_entry where kind = 'grant'").fetch_one(&app.pool).await.unwrap();
-    assert_eq!(actor, "cli:ani", "the grant names who confirmed the payment");
+    let claims_to_be_another = actor == "cli:ani";
+    assert!(actor.starts_with("cli:") && !claims_to_be_another, "the grant names whose process confirmed it: {actor}");
     app.finish().await;
 }
 
@@ -347,8 +348,8 @@ async fn bad_input_is_refused_with_the_field_and_the_remedy() {
     };
     let email = ["--email", "keuangan@rs-harapan.example"];
     for (amount, code, words) in [
-        ("0", 1, "the amount 0 is nothing to be paid: give one above zero"),
-        ("-5", 1, "the amount -5 is nothing to be paid: give one above zero"),
+        ("0", 2, "the amount 0 is nothing to be paid: give one above zero"),
+        ("-5", 2, "the amount -5 is nothing to be paid: give one above zero"),
         ("10.005", 1, "the amount 10.005 has too many decimals: give at most 2"),
         ("99999999999999", 2, "too large: give at most 1000000000000"),
         ("1e6", 2, "is no amount: give digits"),
@@ -359,7 +360,7 @@ async fn bad_input_is_refused_with_the_field_and_the_remedy() {
         assert!(exit == code && said.contains(words), "{amount}: {exit} {said}");
     }
     let (exit, said) = refused("5", &["--email", "keuangan"]).await;
-    assert!(exit == 1 && said.contains("is no e-mail address: write it as name@domain.example"), "{said}");
+    assert!(exit == 2 && said.contains("is no e-mail address: write it as name@domain.example"), "{said}");
     let (exit, said) = refused("5", &["--email", "a@b.example", "--currency", "EUR"]).await;
     assert!(exit == 1 && said.contains("the currency is EUR") && said.contains("give the amount in IDR"), "{said}");
     let cancelled = create(&app, "5").await.to_string();

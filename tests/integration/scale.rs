@@ -7,7 +7,9 @@ use rust_decimal::Decimal;
 use crate::harness::{Draft, OwnPostgres, OwnRedis, Process, TestApp, phone, registration, until_within};
 
 const PRICE: Decimal = Decimal::from_parts(35_665, 0, 0, false, 2);
-const LONG: Duration = Duration::from_mins(1);
+const LONG: Duration = Duration::from_mins(3);
+/// Where no worker dies, none is to be taken for dead on a busy machine.
+const LEASE: Duration = Duration::from_secs(15);
 /// SIGTERM to exit.
 const END: Duration = Duration::from_secs(25);
 
@@ -16,9 +18,18 @@ fn jobs(first: u32, count: u32) -> Vec<Draft> {
     (first..first + count).map(|n| registration(&format!("SCALE-{n}")).to(phone(n))).collect()
 }
 
+async fn app() -> TestApp {
+    let builder = TestApp::builder().workers(0).credit(10_000_000).lease(LEASE);
+    builder.latency(Duration::from_millis(50)).start().await
+}
+
 async fn wait_for_workers(app: &TestApp, workers: u64) {
     let queue = app.queue();
     until_within(LONG, "workers", async || (queue.stats().await.ok()?.workers == workers).then_some(())).await;
+}
+
+async fn wait_for_requests(app: &TestApp, requests: u64) {
+    until_within(LONG, "requests", async || (app.simulator.requests() >= requests).then_some(())).await;
 }
 
 /// Ends a worker in order, while others and the load go on.
@@ -42,17 +53,18 @@ async fn all_read_once(app: &TestApp, count: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "slow: script/test --all"]
 async fn one_worker_then_four_then_two_lose_nothing_and_send_nothing_twice() {
-    let app = TestApp::builder().workers(0).credit(10_000_000).latency(Duration::from_millis(50)).start().await;
+    let app = app().await;
     app.enqueue_all(&jobs(0, 1_000)).await;
     let mut workers = vec![app.spawn_worker()];
-    app.wait_for_requests(100).await;
+    wait_for_requests(&app, 100).await;
 
     workers.extend([app.spawn_worker(), app.spawn_worker(), app.spawn_worker()]);
     wait_for_workers(&app, 4).await;
     let sent = app.simulator.requests();
     app.enqueue_all(&jobs(1_000, 1_500)).await;
-    app.wait_for_requests(sent + 300).await;
+    wait_for_requests(&app, sent + 300).await;
 
     assert_under_load(&app).await;
     // The oldest of all and one of the new ones.
@@ -63,15 +75,16 @@ async fn one_worker_then_four_then_two_lose_nothing_and_send_nothing_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "slow: script/test --all"]
 async fn four_workers_restarted_one_after_the_other_under_load_lose_nothing_and_send_nothing_twice() {
-    let app = TestApp::builder().workers(0).credit(10_000_000).latency(Duration::from_millis(50)).start().await;
+    let app = app().await;
     let mut workers: Vec<Process> = (0..4).map(|_| app.spawn_worker()).collect();
     wait_for_workers(&app, 4).await;
     app.enqueue_all(&jobs(0, 1_000)).await;
     for restart in 0..4 {
         let sent = app.simulator.requests();
         app.enqueue_all(&jobs(1_000 + restart * 500, 500)).await;
-        app.wait_for_requests(sent + 100).await;
+        wait_for_requests(&app, sent + 100).await;
         assert_under_load(&app).await;
         end(workers.remove(0)).await;
         workers.push(app.spawn_worker());
@@ -109,7 +122,7 @@ async fn workers_killed_each_second_and_redis_and_postgres_crashed_once_lose_not
             postgres.restart();
             postgres_crashed = true;
         }
-        assert!(kills < 120, "{} requests after two minutes", app.simulator.requests());
+        assert!(kills < 300, "{} requests after so many kills", app.simulator.requests());
     }
     assert!(kills >= 5 && redis_crashed && postgres_crashed, "{kills} {redis_crashed} {postgres_crashed}");
     // What the simulator has is read; what a kill caught before it was written is unknown, and never sent by guess.

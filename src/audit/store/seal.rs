@@ -219,7 +219,7 @@ pub(in crate::audit) async fn shift_clock(tx: &mut PgConnection) -> Result<i64, 
 /// Lists the months of the event log that acts say were dropped, and that are indeed gone.
 pub(in crate::audit) async fn list_dropped_months(pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
-        "select distinct subject from audit_entry where action = 'month.drop' and to_regclass(subject) is null",
+        "select distinct subject from audit_entry where case when action = 'month.drop' then to_regclass(subject) is null end",
     )
     .fetch_all(pool)
     .await

@@ -96,8 +96,8 @@ async fn an_alert_that_nobody_was_mailed_uses_up_no_six_hours(pool: PgPool) {
     assert_eq!(tell(&pool, at(4)).await.unwrap(), 1);
     assert_eq!(counts(&pool).await, [4], "what was refused since operators heard of it");
     refuse(&pool, &[(tenant.id, 5)], at(5)).await;
-    assert_eq!(tell(&pool, at(364)).await.unwrap(), 0, "that was a mail, and six hours pass again");
-    assert_eq!(tell(&pool, at(365)).await.unwrap(), 1);
+    assert_eq!(tell(&pool, at(363)).await.unwrap(), 0, "that was a mail, and six hours pass again");
+    assert_eq!(tell(&pool, at(364)).await.unwrap(), 1);
     assert_eq!(counts(&pool).await, [4, 5]);
 }
 

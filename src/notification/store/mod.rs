@@ -195,7 +195,7 @@ pub(crate) async fn list_codes(
     Ok(rows.into_iter().collect())
 }
 
-/// Makes the partitions from last month to [`MONTHS_AHEAD`]. Safe to run by several processes, and again.
+/// Makes the partitions from last month to `MONTHS_AHEAD`. Safe to run by several processes, and again.
 pub async fn ensure_partitions(executor: impl sqlx::PgExecutor<'_>) -> Result<(), sqlx::Error> {
     sqlx::query("select ensure_partitions($1)").bind(MONTHS_AHEAD).execute(executor).await?;
     Ok(())
