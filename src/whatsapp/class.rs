@@ -198,6 +198,31 @@ pub fn reason(code: Option<i64>) -> &'static str {
     }
 }
 
+/// What an operator must look at when Meta refuses a sender as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The token is wrong, expired or withdrawn.
+    Token,
+    /// The phone number id names nothing, or nothing that the token may see.
+    PhoneNumberId,
+    /// The token lacks a permission.
+    Permission,
+    /// Anything else about the account at Meta, as Meta's words say.
+    Account,
+}
+
+/// The part that is to blame when a question about a sender alone was refused with this code.
+///
+/// Such a question names nothing but the phone number id, so a parameter that is wrong (100) can only be that.
+pub fn part(code: Option<i64>) -> Part {
+    match code {
+        Some(0 | 104 | 190) => Part::Token,
+        Some(33 | 100) => Part::PhoneNumberId,
+        Some(3 | 10 | 200..=299 | 131_005) => Part::Permission,
+        _ => Part::Account,
+    }
+}
+
 /// Tells whether the recipient has opted out of marketing messages.
 pub fn opts_out(code: Option<i64>) -> bool {
     code == Some(131_050)
@@ -368,5 +393,21 @@ mod tests {
                 "wait"
             ]
         );
+    }
+
+    #[test]
+    fn what_blocks_a_sender_is_somebodys_to_put_right() {
+        for (code, expected) in [
+            (Some(190), Part::Token),
+            (Some(100), Part::PhoneNumberId),
+            (Some(33), Part::PhoneNumberId),
+            (Some(200), Part::Permission),
+            (Some(131_005), Part::Permission),
+            (Some(131_042), Part::Account),
+            (Some(368), Part::Account),
+            (None, Part::Account),
+        ] {
+            assert_eq!(part(code), expected, "{code:?}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Class, class, mask::mask_bounded};
+use super::{Class, Part, class, mask::mask_bounded};
 
 /// Longer texts of Meta are cut.
 const MESSAGE_CHARACTERS_MAX: usize = 500;
@@ -72,6 +72,11 @@ impl SendError {
     /// The reason of the notification should this error end it: `undeliverable` or `rejected`.
     pub fn reason(&self) -> &'static str {
         class::reason(self.code)
+    }
+
+    /// What is to blame, if this answers a question about a sender alone.
+    pub fn part(&self) -> Part {
+        class::part(self.code)
     }
 
     /// Tells whether the recipient has opted out of marketing messages.

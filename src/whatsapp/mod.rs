@@ -24,7 +24,7 @@ pub mod webhook; // what Meta reports
 #[cfg(test)]
 mod client_test;
 
-pub use class::{Block, Class, OUTCOME_ACCEPTED, Scope, TemplateFault, opts_out, reason, template_fault};
+pub use class::{Block, Class, OUTCOME_ACCEPTED, Part, Scope, TemplateFault, opts_out, reason, template_fault};
 pub use client::{Accepted, Client, MessageStatus, Options, Outgoing, PhoneNumber, Sender};
 pub use error::SendError;
 pub use exchange::ClientError;

@@ -15,6 +15,7 @@ mod crash; // kill -9 of a worker at each step
 mod credit; // nobody overdraws, nobody is charged twice
 mod delivery; // from XADD to read
 mod deploy; // what docs/deploy/ says of the service is true
+mod doctor; // what is wrong with senders, and the remedy
 mod fairness; // one tenant's load is not another's delay
 mod fault; // what WhatsApp may answer
 mod load; // much at once, and SIGTERM in the middle of it

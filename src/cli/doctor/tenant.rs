@@ -3,29 +3,27 @@
 use std::collections::HashMap;
 
 use chrono::Utc;
-use futures::StreamExt as _;
 use rust_decimal::Decimal;
 use sqlx::PgPool;
 
-use super::{Args, Finding, sender, store};
-use crate::config::{Lookup, WhatsAppConfig};
+use super::{Args, Finding, sender, standing, store};
+use crate::config::Lookup;
 use crate::credit::price::{self, PriceBook, PriceKey};
 use crate::render::Category;
 use crate::secret::{Keyring, Sealed, SecretKeys};
 use crate::tenant::{self, Configuration, Tenant};
-use crate::whatsapp::{self, Class, Client, Sender};
+use crate::whatsapp;
 
 /// Messages a second that Meta allows one sender at most.
 const RATE_META: u32 = 1_000;
-/// Senders asked about at once.
-const ONLINE: usize = 8;
 
 /// Judges secrets and tenants; `args` may name one tenant.
 pub(super) async fn check(pool: &PgPool, lookup: &Lookup<'_>, args: &Args) -> anyhow::Result<Vec<Finding>> {
-    let tenants = match &args.tenant {
+    let mut tenants = match &args.tenant {
         Some(code) => vec![tenant::store::get(pool, code).await?],
         None => tenant::store::list_all(pool).await?,
     };
+    tenants.sort_by(|left, right| left.code.cmp(&right.code));
     // What is wrong with the variable was told already.
     let keyring = SecretKeys::from_env(lookup).ok().map(|keys| Keyring::new(&keys));
     let mut findings = Vec::new();
@@ -38,7 +36,7 @@ pub(super) async fn check(pool: &PgPool, lookup: &Lookup<'_>, args: &Args) -> an
     for tenant in &tenants {
         findings.extend(judge(tenant, &book, available.get(&tenant.id).copied().unwrap_or_default()));
     }
-    findings.extend(sender::check(pool, &tenants).await?);
+    findings.extend(standing::check(pool, &tenants).await?);
     let clean = findings.len() == before;
     findings.push(match (tenants.len(), clean) {
         (0, _) => Finding::warn("tenants", "there is none", "add one with `kmsnotif tenant add`"),
@@ -46,7 +44,7 @@ pub(super) async fn check(pool: &PgPool, lookup: &Lookup<'_>, args: &Args) -> an
         (count, false) => Finding::ok("tenants", format!("{count}; those that are not ready stand above")),
     });
     if let (true, Some(keyring)) = (args.online, &keyring) {
-        findings.extend(check_online(lookup, keyring, &tenants).await?);
+        findings.extend(sender::check(lookup, keyring, &tenants).await?);
     }
     Ok(findings)
 }
@@ -154,7 +152,7 @@ pub(super) fn judge(tenant: &Tenant, book: &PriceBook, available: Decimal) -> Ve
 
 fn price(tenant: &Tenant, configuration: &Configuration, book: &PriceBook, check: &str) -> Option<Finding> {
     let key = PriceKey { country: configuration.country, currency: tenant.currency, category: Category::Utility };
-    let today = Utc::now().with_timezone(&tenant.time_zone).date_naive();
+    let today = tenant.local_date(Utc::now());
     if book.in_force(key, today).is_some() {
         return None;
     }
@@ -163,41 +161,9 @@ fn price(tenant: &Tenant, configuration: &Configuration, book: &PriceBook, check
     let remedy = format!(
         "set one with `kmsnotif price set --country {country} --currency {currency} --category utility --price … --effective {today}`"
     );
-    let sends = tenant.whatsapp_on && configuration.active;
-    Some(if sends { Finding::fail(check, detail, remedy) } else { Finding::warn(check, detail, remedy) })
-}
-
-/// Asks the Cloud API about every sender.
-async fn check_online(lookup: &Lookup<'_>, keyring: &Keyring, tenants: &[Tenant]) -> anyhow::Result<Vec<Finding>> {
-    let config = WhatsAppConfig::from_env(lookup)?;
-    let mut options = whatsapp::Options::new(config.api_url, config.api_version);
-    options.read_timeout = config.read_timeout;
-    let client = Client::new(options)?;
-    let asked = tenants.iter().filter_map(|tenant| Some((tenant, tenant.configuration.as_ref()?)));
-    let answers = asked.map(|(tenant, configuration)| ask(&client, keyring, tenant, configuration));
-    Ok(futures::stream::iter(answers).buffered(ONLINE).filter_map(std::future::ready).collect().await)
-}
-
-/// None for a token that does not open, which was told already.
-async fn ask(client: &Client, keyring: &Keyring, tenant: &Tenant, configuration: &Configuration) -> Option<Finding> {
-    let token = configuration.token(keyring).ok()?;
-    let check = format!("sender of {}", tenant.code);
-    let sender = Sender { phone_number_id: &configuration.phone_number_id, token: token.expose() };
-    Some(match client.phone_number(&sender).await {
-        Ok(found) => {
-            let name = found.verified_name.unwrap_or_else(|| "no verified name".to_owned());
-            let quality = found.quality_rating.unwrap_or_else(|| "unknown".to_owned());
-            Finding::ok(check, format!("Meta knows it as {name}, quality {quality}"))
-        }
-        Err(error) if matches!(error.class(), Class::SenderBlocked | Class::Rejected) => Finding::fail(
-            check,
-            format!("Meta refuses it: {}", error.message()),
-            "correct its phone number id and token with `kmsnotif tenant whatsapp set`",
-        ),
-        Err(error) => Finding::warn(
-            check,
-            format!("Meta could not be asked: {}", error.message()),
-            "check WHATSAPP_API_URL and the way to it, then try again",
-        ),
+    Some(if tenant.whatsapp_on && configuration.active {
+        Finding::fail(check, detail, remedy)
+    } else {
+        Finding::warn(check, detail, remedy)
     })
 }
