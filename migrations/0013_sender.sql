@@ -1,6 +1,6 @@
 -- What Meta holds against senders and their templates: blocks, states of templates, alerts.
 
--- Why a sender is blocked, in our word: it says what a person must do (see src/whatsapp/class.rs).
+-- Why a sender is blocked, in our word: it says what a person must do (see src/whatsapp/fault.rs).
 alter table whatsapp_configuration
     add column blocked_reason text
     constraint whatsapp_configuration_blocked_reason_known check (blocked_reason in ('token', 'account', 'payment'));

@@ -3,9 +3,7 @@
 //! Whoever notices something claims it and calls [`write`] in the same transaction; how the claim is made is its own
 //! affair. That nobody is told of the same thing again and again is everybody's: [`AGAIN_AFTER`].
 
-use std::fmt::Display;
-
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 
 use super::{Letter, Outgoing, store};
@@ -20,16 +18,24 @@ pub async fn find_tenant(tx: &mut PgConnection, id: TenantId) -> Result<Option<T
     Ok(tenant::store::list_settings_by_id(tx, &[id]).await?.pop())
 }
 
-/// Writes the mail into the outbox, if there is an address; `occasion` tells it from others of the same letter.
+/// Writes the mail into the outbox, if there is an address, under the key `<letter>:<tenant>:<microsecond>`.
+///
+/// Whoever claimed what it tells of calls it once; another letter of the same moment takes the next microsecond.
 pub async fn write(
     tx: &mut PgConnection,
     tenant: &Tenant,
     letter: Letter,
-    occasion: impl Display,
+    now: DateTime<Utc>,
 ) -> Result<(), sqlx::Error> {
     let Some(to) = &tenant.alert_email else { return Ok(()) };
-    let key = format!("{}:{}:{occasion}", letter.name(), tenant.id);
-    store::insert(tx, &Outgoing { tenant_id: tenant.id, key, to, letter }).await?;
+    let name = letter.name();
+    let key = |micros: i64| format!("{name}:{}:{micros}", tenant.id);
+    let mut micros = now.timestamp_micros();
+    let mut mail = Outgoing { tenant_id: tenant.id, key: key(micros), to, letter };
+    while !store::insert(tx, &mail).await? {
+        micros += 1;
+        mail.key = key(micros);
+    }
     Ok(())
 }
 

@@ -63,6 +63,13 @@ pub enum Letter {
         /// When.
         at: DateTime<Utc>,
     },
+    /// Meta's webhook reports nothing of what the tenant's sender sends.
+    WebhookSilent {
+        /// The number.
+        sender: String,
+        /// When it reported last; if it never did, since when that is missed.
+        at: DateTime<Utc>,
+    },
     /// A template may not be sent, or changes its category and with it its price.
     TemplateAlert {
         /// Its name.
@@ -103,12 +110,13 @@ impl Letter {
             Self::SenderBlocked { .. } => "sender_blocked",
             Self::AccountAlert { .. } => "account_alert",
             Self::TemplateAlert { .. } => "template_alert",
+            Self::WebhookSilent { .. } => "webhook_silent",
         }
     }
 }
 
 /// One of each letter, the two of a purchase first: made-up facts for a trial and for tests.
-pub(super) fn samples() -> [Letter; 7] {
+pub(super) fn samples() -> [Letter; 8] {
     // 2026-11-24T02:30:00Z
     let at = DateTime::from_timestamp(1_795_487_400, 0).expect("the moment lies in this century");
     let currency = Currency::IDR;
@@ -142,5 +150,6 @@ pub(super) fn samples() -> [Letter; 7] {
             detail: Some("FIRST_PAUSE: Your template was paused for low quality.".to_owned()),
             at,
         },
+        Letter::WebhookSilent { sender: "+62215550101".to_owned(), at },
     ]
 }

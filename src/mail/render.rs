@@ -28,7 +28,7 @@ macro_rules! letter {
 }
 
 /// Every letter in every language, under the name that [`Letters::write`] looks for.
-const EMBEDDED: [[(&str, &str); Language::ALL.len()]; 7] = [
+const EMBEDDED: [[(&str, &str); Language::ALL.len()]; 8] = [
     letter!("payment_confirmation"),
     letter!("purchase_completed"),
     letter!("insufficient_credit"),
@@ -36,6 +36,7 @@ const EMBEDDED: [[(&str, &str); Language::ALL.len()]; 7] = [
     letter!("sender_blocked"),
     letter!("account_alert"),
     letter!("template_alert"),
+    letter!("webhook_silent"),
 ];
 
 /// Whom a letter is written for.
@@ -167,6 +168,10 @@ impl Letters {
             Letter::TemplateAlert { template, template_language, what, detail, at } => {
                 let words = [("template", template), ("template_language", template_language), ("what", what)];
                 insert_words(&mut context, words, detail.as_deref());
+                context.insert("at", &moment(*at)?);
+            }
+            Letter::WebhookSilent { sender, at } => {
+                insert_words(&mut context, [("sender", sender)], None);
                 context.insert("at", &moment(*at)?);
             }
         }

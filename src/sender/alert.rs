@@ -1,9 +1,10 @@
-//! What tenants are told by mail: a sender that Meta blocks, alerts and restrictions of the account, templates that
-//! may not be sent or change their price.
+//! What tenants are told by mail: a sender that Meta blocks, or of which its webhook reports nothing; alerts and
+//! restrictions of the account; templates that may not be sent or change their price.
 //!
 //! Each event is claimed by one scheduler, in the transaction that writes its mail: once, and not within six hours of
-//! the last of the same tenant, kind and reason; it waits until then. A block that is over by then is not told, and
-//! what happened before a tenant had an address is told for a week ([`store::list_due`]).
+//! the last of the same tenant, kind and reason; it waits until then. A block that is over by then is not told, nor is a
+//! silence of which six hours nothing was told. What else happened before a tenant had an address is told for a week
+//! ([`store::list_due`]).
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
@@ -23,7 +24,7 @@ const DELETE_MAX: i64 = 1_000;
 /// Tells every tenant that is due; says how many mails. Safe beside other schedulers, and to run again.
 pub async fn tell(pool: &PgPool, now: DateTime<Utc>) -> Result<usize, sqlx::Error> {
     metrics::gauge!(metric::SENDERS_BLOCKED_NOW).set(store::count_blocked(pool).await? as f64);
-    store::withdraw_ended_blocks(pool).await?;
+    store::withdraw_ended(pool, now - alert::AGAIN_AFTER).await?;
     let mut told = 0;
     for due in store::list_due(pool, now - alert::AGAIN_AFTER).await? {
         told += usize::from(tell_one(pool, due, now).await?);
@@ -39,7 +40,7 @@ async fn tell_one(pool: &PgPool, (id, tenant): (i64, TenantId), now: DateTime<Ut
     let Some(tenant) = alert::find_tenant(&mut tx, tenant).await? else { return Ok(false) };
     let Some(letter) = letter(&tenant, due) else { return Ok(false) };
     let reason = letter.name();
-    alert::write(&mut tx, &tenant, letter, id).await?;
+    alert::write(&mut tx, &tenant, letter, now).await?;
     tx.commit().await?;
     alert::count(reason);
     tracing::warn!(tenant = tenant.code, reason, mail = tenant.alert_email.is_some(), "a tenant is told of its sender");
@@ -63,6 +64,7 @@ fn letter(tenant: &Tenant, due: Due) -> Option<Letter> {
                 (parts.next()?.to_owned(), parts.next()?.to_owned(), parts.next()?.to_owned());
             Some(Letter::TemplateAlert { template, template_language: language, what, detail, at })
         }
+        Kind::WebhookSilent => Some(Letter::WebhookSilent { sender, at }),
         _ => Some(Letter::AccountAlert { reason, sender, detail, at }),
     }
 }

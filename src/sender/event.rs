@@ -23,10 +23,12 @@ pub enum Kind {
     AccountError,
     /// The number's throughput or limit changed.
     PhoneQuality,
+    /// Meta's webhook reports nothing of what the sender sent.
+    WebhookSilent,
 }
 
 impl Kind {
-    const ALL: [Kind; 7] = [
+    const ALL: [Kind; 8] = [
         Kind::SenderBlocked,
         Kind::SenderUnblocked,
         Kind::Template,
@@ -34,6 +36,7 @@ impl Kind {
         Kind::AccountUpdate,
         Kind::AccountError,
         Kind::PhoneQuality,
+        Kind::WebhookSilent,
     ];
 
     /// The spelling in SQL and metrics.
@@ -46,6 +49,7 @@ impl Kind {
             Kind::AccountUpdate => "account_update",
             Kind::AccountError => "account_error",
             Kind::PhoneQuality => "phone_quality",
+            Kind::WebhookSilent => "webhook_silent",
         }
     }
 

@@ -27,6 +27,8 @@ pub use store::Target;
 pub use template::{Fact, Held, Source, Template, TemplateKey, TemplateState};
 
 use crate::database;
+use crate::mail::alert::AGAIN_AFTER;
+use crate::telemetry::metric;
 use crate::tenant::TenantId;
 
 /// One thing that became known of an account, a number or a template.
@@ -154,12 +156,33 @@ pub async fn learn_by_send(
     tx.commit().await
 }
 
+/// Records that Meta's webhook reported nothing since then of what a tenant sends; at most once in six hours.
+///
+/// The caller holds the tenant's account. Operators hear of it by the caller's log, the tenant by mail ([`alert`]).
+pub async fn record_silence(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    since: DateTime<Utc>,
+    detail: &str,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    if store::insert_silence(tx, tenant, since, detail, (now, now - AGAIN_AFTER)).await? {
+        count(Kind::WebhookSilent, Severity::Critical);
+    }
+    Ok(())
+}
+
+fn count(kind: Kind, severity: Severity) {
+    let labels = [("kind", kind.as_str()), ("severity", severity.as_str())];
+    metrics::counter!(metric::SENDER_EVENTS, &labels).increment(1);
+}
+
 /// Records an event and tells operators, unless it was recorded before.
 async fn record(tx: &mut PgConnection, target: &Target, event: &Event) -> Result<(), sqlx::Error> {
     if !store::insert_event(tx, target.tenant_id, event).await? {
         return Ok(());
     }
-    metrics::counter!(crate::telemetry::metric::SENDER_EVENTS, "kind" => event.kind.as_str()).increment(1);
+    count(event.kind, event.severity);
     let (tenant, kind) = (target.code.as_str(), event.kind.as_str());
     let (reason, detail) = (event.reason.as_str(), event.detail.as_deref().unwrap_or_default());
     match event.severity {

@@ -9,7 +9,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, PgExecutor, PgPool, Row as _};
 
 use super::HeldTemplates;
-use super::event::{Event, Kind};
+use super::event::{Event, Kind, Severity};
 use super::template::{Held, Source, Template, TemplateKey, TemplateState};
 use crate::tenant::TenantId;
 
@@ -193,6 +193,36 @@ pub(super) async fn insert_event(
     Ok(done.rows_affected() > 0)
 }
 
+/// Records, to be told, that Meta reports nothing of a tenant's sender; false if that was recorded after `again`.
+///
+/// Whoever calls it holds the tenant's account, so that two do not both find nothing.
+pub(super) async fn insert_silence(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    since: DateTime<Utc>,
+    detail: &str,
+    (now, again): (DateTime<Utc>, DateTime<Utc>),
+) -> Result<bool, sqlx::Error> {
+    let kind = Kind::WebhookSilent.as_str();
+    let done = sqlx::query(
+        "insert into sender_event (tenant_id, at, kind, severity, reason, detail, key, alert, created_at) \
+         select $1, $2, $3, $4, 'status_events', $5, $6, true, $7 where not exists \
+             (select from sender_event where tenant_id = $1 and kind = $3 and created_at > $8) \
+         on conflict (tenant_id, key) do nothing",
+    )
+    .bind(tenant)
+    .bind(since)
+    .bind(kind)
+    .bind(Severity::Critical.as_str())
+    .bind(detail)
+    .bind(format!("{kind}:{}", now.timestamp_micros()))
+    .bind(now)
+    .bind(again)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
 /// Lists events of the last week that tenants with an address are to be told of, and that nothing of the same kind and
 /// reason told after `told`.
 pub(super) async fn list_due(pool: &PgPool, told: DateTime<Utc>) -> Result<Vec<(i64, TenantId)>, sqlx::Error> {
@@ -245,13 +275,16 @@ pub(super) async fn claim_due(
     .transpose()
 }
 
-/// Takes back that events of blocks are to be told which are over: nothing is left to do.
-pub(super) async fn withdraw_ended_blocks(pool: &PgPool) -> Result<(), sqlx::Error> {
+/// Takes back that events are to be told of which nothing is left: blocks that are over, and silences that were noticed
+/// before `silent_since` (one that lasts is noticed again).
+pub(super) async fn withdraw_ended(pool: &PgPool, silent_since: DateTime<Utc>) -> Result<(), sqlx::Error> {
     sqlx::query(
         "update sender_event e set alert = false from whatsapp_configuration w \
-         where e.kind = 'sender_blocked' and e.alert and e.told_at is null \
-           and w.tenant_id = e.tenant_id and w.blocked_at is distinct from e.at",
+         where e.alert and e.told_at is null and w.tenant_id = e.tenant_id \
+           and (e.kind = 'sender_blocked' and w.blocked_at is distinct from e.at \
+                or e.kind = 'webhook_silent' and e.created_at < $1)",
     )
+    .bind(silent_since)
     .execute(pool)
     .await?;
     Ok(())

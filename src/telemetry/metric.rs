@@ -45,7 +45,7 @@ pub const WORKERS: &str = "kmsnotif_workers";
 pub const SENDERS_BLOCKED: &str = "kmsnotif_senders_blocked_total";
 /// Gauge: senders that WhatsApp blocks, as each scheduler sees it.
 pub const SENDERS_BLOCKED_NOW: &str = "kmsnotif_senders_blocked";
-/// Counter, label `kind`: what WhatsApp told of senders, accounts and templates.
+/// Counter, labels `kind` and `severity`: what WhatsApp told of senders, accounts and templates, or did not tell.
 pub const SENDER_EVENTS: &str = "kmsnotif_sender_events_total";
 /// Counter: times a sender's rate was lowered because WhatsApp refused for too much.
 pub const RATES_LOWERED: &str = "kmsnotif_rates_lowered_total";
@@ -157,7 +157,7 @@ fn describe() {
     describe_gauge!(WORKERS, Unit::Count, "Workers that gave a sign of life lately.");
     describe_counter!(SENDERS_BLOCKED, Unit::Count, "Times that WhatsApp began to block a sender.");
     describe_gauge!(SENDERS_BLOCKED_NOW, Unit::Count, "Senders that WhatsApp blocks.");
-    describe_counter!(SENDER_EVENTS, Unit::Count, "What WhatsApp told of senders and templates, by kind.");
+    describe_counter!(SENDER_EVENTS, Unit::Count, "What WhatsApp told of senders and templates, by kind and severity.");
     describe_counter!(RATES_LOWERED, Unit::Count, "Times a sender's rate was lowered after a refusal.");
     describe_counter!(PAIRS_DELAYED, Unit::Count, "Jobs delayed because of many messages to one patient.");
     describe_counter!(WEBHOOK_BODIES, Unit::Count, "Webhook bodies received, by source and outcome.");

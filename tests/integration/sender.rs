@@ -11,10 +11,13 @@ use kmsnotif::tenant::{self, TenantChange};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
+use crate::fault::faulty;
 use crate::harness::{Draft, TestApp, outcomes, phone, prescription, registration, until_seen};
 
 const LONG: Duration = Duration::from_mins(2);
 const CONCURRENCY: u64 = 64;
+/// Ambiguous and not accepted, once; then well.
+const LOST_ONCE: u16 = 9084;
 
 /// Alerts go to somebody.
 async fn alerted(app: &TestApp) {
@@ -54,6 +57,12 @@ async fn heard(app: &TestApp) -> Vec<(String, String)> {
     let events = app.events().await;
     let of_senders = events.iter().filter(|event| event["id"].is_null());
     of_senders.map(|event| (text(&event["status"]), text(&event["reason"]))).collect()
+}
+
+/// Kind, severity and reason of what was recorded of senders.
+async fn recorded(app: &TestApp) -> Vec<(String, String, String)> {
+    let events = "select kind, severity, reason from sender_event order by at";
+    sqlx::query_as(events).fetch_all(&app.pool).await.unwrap()
 }
 
 async fn mails(app: &TestApp) -> Vec<(String, Value)> {
@@ -224,6 +233,45 @@ async fn a_rejected_template_is_not_sent_and_costs_nothing() {
     app.finish().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_webhook_has_nothing_sent_again_and_is_told_once_in_six_hours() {
+    let app = TestApp::builder().unknown_window(Duration::from_millis(50)).start().await;
+    alerted(&app).await;
+    app.simulator.pause_webhooks();
+    app.enqueue(&registration("LOST").to(faulty(LOST_ONCE))).await;
+    app.wait_for("LOST", "unknown").await;
+    app.enqueue_all(&jobs(5)).await;
+    app.wait_for_count(LONG, "accepted", 5).await;
+    let silences = async || recorded(&app).await.iter().filter(|(kind, ..)| kind == "webhook_silent").count();
+    for _ in 0..3 {
+        app.resolve_until("no_evidence").await;
+    }
+    assert_eq!((app.simulator.requests(), silences().await), (6, 1));
+    let tell = async || sender::alert::tell(&app.pool, Utc::now()).await.unwrap();
+    assert_eq!((tell().await, tell().await), (1, 0));
+    let letters = mails(&app).await;
+    assert_eq!((letters[0].0.as_str(), &letters[0].1["sender"]), ("webhook_silent", &"+62215551001".into()));
+    let key: String = sqlx::query_scalar("select key from mail").fetch_one(&app.pool).await.unwrap();
+    let tenant = app.tenant("rs-harapan").await.id.to_string();
+    let micros = key.strip_prefix(&format!("webhook_silent:{tenant}:")).and_then(|micros| micros.parse::<i64>().ok());
+    assert!(micros.is_some_and(|micros| micros > Utc::now().timestamp_micros() - 600_000_000), "{key}");
+
+    // Six hours later it is silent still.
+    let later = "update sender_event set created_at = created_at - interval '6 hours', \
+                 told_at = told_at - interval '6 hours'";
+    sqlx::query(later).execute(&app.pool).await.unwrap();
+    app.resolve_until("no_evidence").await;
+    assert_eq!((silences().await, tell().await, mails(&app).await.len()), (2, 1, 2));
+
+    // It speaks again: what it reports of later messages proves that the lost one never arrived.
+    app.simulator.resume_webhooks();
+    app.wait_for_count(LONG, "read", 5).await;
+    app.resolve_until("sent_again").await;
+    app.wait_for("LOST", "read").await;
+    assert_eq!((app.simulator.requests(), silences().await, tell().await), (7, 2, 0));
+    app.finish().await;
+}
+
 async fn wait_for_state(app: &TestApp, state: &str) {
     let look = async || -> Option<String> {
         let state = "select state from template_state where name = 'prescription_ready' and language = 'id'";
@@ -291,14 +339,9 @@ async fn alerts_of_accounts_are_recorded_once_and_rubbish_spoils_nothing() {
     webhook::insert_all(&app.pool, &bodies).await.unwrap();
     webhook::insert_all(&app.pool, &bodies).await.unwrap();
     app.wait_for_applied().await;
-    let recorded: Vec<(String, String, String)> =
-        sqlx::query_as("select kind, severity, reason from sender_event order by at")
-            .fetch_all(&app.pool)
-            .await
-            .unwrap();
     let row = |kind: &str, severity: &str, reason: &str| (kind.to_owned(), severity.to_owned(), reason.to_owned());
     assert_eq!(
-        recorded,
+        recorded(&app).await,
         [
             row("account_alert", "critical", "ACCOUNT_AT_RISK"),
             row("account_update", "critical", "ACCOUNT_RESTRICTION"),

@@ -51,7 +51,7 @@ async fn tell_refusals(pool: &PgPool, id: TenantId, now: DateTime<Utc>) -> Resul
         currency: balance.currency,
     };
     let reason = letter.name();
-    write(&mut tx, &tenant, letter, now.timestamp_micros()).await?;
+    write(&mut tx, &tenant, letter, now).await?;
     tx.commit().await?;
     count(reason);
     tracing::warn!(
@@ -72,7 +72,7 @@ async fn tell_low_balance(pool: &PgPool, id: TenantId, now: DateTime<Utc>) -> Re
     let (available, threshold) = (low.available, low.threshold);
     let letter = Letter::LowBalance { available, threshold, currency: tenant.currency, at: now };
     let reason = letter.name();
-    write(&mut tx, &tenant, letter, now.timestamp_micros()).await?;
+    write(&mut tx, &tenant, letter, now).await?;
     tx.commit().await?;
     count(reason);
     tracing::warn!(
