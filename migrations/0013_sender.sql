@@ -94,7 +94,7 @@ create table template_state (
 -- Admission must see what holds a template back, and that nothing does any more; nothing else is its concern.
 create function touch_tenant_of_template() returns trigger language plpgsql as $$
 declare
-    holds constant text[] := '{rejected,paused,disabled}';
+    holds constant text[] := '{rejected,paused,disabled,missing}';
 begin
     if tg_op = 'INSERT' then
         if new.state <> all (holds) then return null; end if;

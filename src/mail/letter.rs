@@ -76,7 +76,7 @@ pub enum Letter {
         template: String,
         /// Its language code.
         template_language: String,
-        /// `paused`, `rejected`, `disabled`, `category_announced` or `category_changed`.
+        /// `paused`, `rejected`, `disabled`, `missing`, `mismatch`, `category_announced` or `category_changed`.
         what: String,
         /// Meta's words, or from which category to which.
         detail: Option<String>,

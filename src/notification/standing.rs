@@ -97,10 +97,17 @@ fn find_template<'a>(ctx: &'a Ctx, admitted: &Admitted) -> Option<(&'a Template,
     Some((template, key))
 }
 
-/// A message was refused for its template: no other is sent with it until somebody says otherwise.
+/// A message was refused for its template: no other is sent with it until somebody says otherwise, unless the fault
+/// may be the message's own; then it is only told.
 async fn hold_template(ctx: &Ctx, admitted: &Admitted, error: &SendError) {
-    let Some(fault) = template_fault(error.code()) else { return };
     let Some((template, key)) = find_template(ctx, admitted) else { return };
+    let words = error.code().map_or_else(|| error.message().to_owned(), |code| format!("{code}: {}", error.message()));
+    let Some(fault) = template_fault(error.code()) else {
+        if let Err(error) = sender::record_mismatch(&ctx.pool, &key, &words, admitted.started_at).await {
+            tracing::warn!(tenant = admitted.known.tenant.code, template = key.name, %error, "a template's fault could not be recorded");
+        }
+        return;
+    };
     // Many messages in flight find the same; the newest that is known says whether this one is news.
     let code = &admitted.known.tenant.code;
     let is_probe = admitted.known.held(template).is_some();
@@ -109,10 +116,10 @@ async fn hold_template(ctx: &Ctx, admitted: &Admitted, error: &SendError) {
     }
     let state = match fault {
         TemplateFault::Paused => TemplateState::Paused,
+        TemplateFault::Missing => TemplateState::Missing,
         TemplateFault::Rejected => TemplateState::Rejected,
         TemplateFault::Disabled => TemplateState::Disabled,
     };
-    let words = error.code().map_or_else(|| error.message().to_owned(), |code| format!("{code}: {}", error.message()));
     learn_template(ctx, admitted, &key, state, &words).await;
     withhold::claim(ctx, &withhold::template_group(&admitted.known, template), withhold::TEMPLATE_PROBE).await;
 }

@@ -156,6 +156,22 @@ pub async fn learn_by_send(
     tx.commit().await
 }
 
+/// Records that a message was refused because its parameters do not fit the template that Meta has. Nothing is held
+/// back, for the fault may be that message's own.
+pub async fn record_mismatch(
+    pool: &PgPool,
+    key: &TemplateKey,
+    words: &str,
+    at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    let mut tx = database::begin(pool).await?;
+    let targets = store::list_targets(&mut tx, &[&key.waba_id]).await?;
+    if let Some(target) = targets.iter().find(|target| target.tenant_id == key.tenant_id) {
+        record(&mut tx, target, &template::told_mismatch(key, words, at)).await?;
+    }
+    tx.commit().await
+}
+
 /// Records that Meta's webhook reported nothing since then of what a tenant sends; at most once in six hours.
 ///
 /// The caller holds the tenant's account. Operators hear of it by the caller's log, the tenant by mail ([`alert`]).

@@ -156,7 +156,7 @@ pub async fn list_held(executor: impl PgExecutor<'_>, ids: &[TenantId]) -> Resul
     let rows = sqlx::query(
         "select s.tenant_id, s.waba_id, s.name, s.language, s.state, s.source \
          from template_state s join whatsapp_configuration w using (tenant_id, waba_id) \
-         where s.tenant_id = any($1) and s.state in ('rejected', 'paused', 'disabled') \
+         where s.tenant_id = any($1) and s.state in ('rejected', 'paused', 'disabled', 'missing') \
          order by s.name, s.language",
     )
     .bind(ids)

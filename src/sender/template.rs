@@ -62,10 +62,12 @@ pub enum TemplateState {
     Deleted,
     /// Put away.
     Archived,
+    /// Not known at Meta in this language, or not approved, as a message found; our word.
+    Missing,
 }
 
 impl TemplateState {
-    const ALL: [TemplateState; 13] = [
+    const ALL: [TemplateState; 14] = [
         Self::Unknown,
         Self::Approved,
         Self::Flagged,
@@ -79,6 +81,7 @@ impl TemplateState {
         Self::PendingDeletion,
         Self::Deleted,
         Self::Archived,
+        Self::Missing,
     ];
 
     /// The spelling in SQL: Meta's in lower case.
@@ -97,6 +100,7 @@ impl TemplateState {
             Self::PendingDeletion => "pending_deletion",
             Self::Deleted => "deleted",
             Self::Archived => "archived",
+            Self::Missing => "missing",
         }
     }
 
@@ -109,9 +113,10 @@ impl TemplateState {
         }
     }
 
-    /// Whether Meta is known to refuse its messages. Absent and unknown are not: 132001 decides about them.
+    /// Whether Meta is known to refuse its messages. What no list names, or nobody knows, is not: 132001 decides about
+    /// it, and then it is missing.
     pub fn holds(self) -> bool {
-        matches!(self, Self::Rejected | Self::Paused | Self::Disabled)
+        matches!(self, Self::Rejected | Self::Paused | Self::Disabled | Self::Missing)
     }
 }
 
@@ -146,7 +151,7 @@ impl Source {
 /// What holds a template back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
-    /// `rejected`, `paused` or `disabled`.
+    /// `rejected`, `paused`, `disabled` or `missing`.
     pub state: TemplateState,
     /// Who said so.
     pub source: Source,
@@ -209,11 +214,8 @@ impl Template {
                     (self.category, self.category_changed_at) = (category.clone(), Some(at));
                 }
                 let before = std::mem::replace(&mut self.state, *state);
-                // A webhook's word stays a webhook's, though a message met it too.
-                if !(before == *state && *source == Source::Send) {
-                    self.source = *source;
-                    self.reason.clone_from(reason);
-                }
+                self.source = *source;
+                self.reason.clone_from(reason);
                 (self.changed_at, self.arrival) = (Some(at), arrival);
                 told_state(key, before, *state, reason.as_deref(), at).into_iter().collect()
             }
@@ -235,9 +237,14 @@ impl Template {
         }
     }
 
-    /// A message that was accepted takes back what messages said, and nothing else.
+    /// A message that was accepted takes back what messages said, and nothing else; what Meta itself holds back stays
+    /// Meta's word, though a message met it too.
     fn may_say(&self, state: TemplateState, source: Source) -> bool {
-        source != Source::Send || state.holds() || (self.state.holds() && self.source == Source::Send)
+        match (source, self.state.holds()) {
+            (Source::Send, true) => self.source == Source::Send,
+            (Source::Send, false) => state.holds(),
+            _ => true,
+        }
     }
 
     fn learn_category(
@@ -288,11 +295,17 @@ fn told_state(
     }
     let severity = match now {
         TemplateState::Paused | TemplateState::Flagged => Severity::Warning,
-        TemplateState::Rejected | TemplateState::Disabled => Severity::Critical,
+        TemplateState::Rejected | TemplateState::Disabled | TemplateState::Missing => Severity::Critical,
         _ => Severity::Info,
     };
     let told = event(key, severity, now.as_str(), reason, at);
     Some(if now.holds() { told.alerting() } else { told })
+}
+
+/// A message was refused because its parameters do not fit the template that Meta has; once a day for the same words.
+pub(super) fn told_mismatch(key: &TemplateKey, words: &str, at: DateTime<Utc>) -> Event {
+    let reason = format!("{}/{}/mismatch", key.name, key.language);
+    Event::new(Kind::Template, Severity::Warning, &reason, Some(words), (None, at)).alerting()
 }
 
 /// An event about a template; [`super::alert`] takes its reason apart again.

@@ -36,6 +36,8 @@ impl Block {
 pub enum TemplateFault {
     /// It may return.
     Paused,
+    /// Meta does not know it in this language, or has not approved it.
+    Missing,
     /// Its content is refused.
     Rejected,
     /// It is over.
@@ -44,11 +46,12 @@ pub enum TemplateFault {
 
 /// What a code says of the template as a whole; none where it may concern this message alone.
 ///
-/// 132001 says that it is absent, which a listing decides; 132000 and 132012 may be the message's own parameters.
+/// 132000 and 132012 may be the message's own parameters.
 pub fn template_fault(code: Option<i64>) -> Option<TemplateFault> {
     match code {
         // A flow that is blocked or throttled returns, as a paused template does.
         Some(132_015 | 132_068 | 132_069) => Some(TemplateFault::Paused),
+        Some(132_001) => Some(TemplateFault::Missing),
         Some(132_007) => Some(TemplateFault::Rejected),
         Some(132_016) => Some(TemplateFault::Disabled),
         _ => None,
@@ -73,8 +76,8 @@ mod tests {
     fn every_fault_of_a_template_is_of_its_class() {
         let faults = |code: i64| template_fault(Some(code));
         let codes: Vec<i64> = (132_000..132_100).filter(|code| faults(*code).is_some()).collect();
-        assert_eq!(codes, [132_007, 132_015, 132_016, 132_068, 132_069]);
+        assert_eq!(codes, [132_001, 132_007, 132_015, 132_016, 132_068, 132_069]);
         assert!(codes.iter().all(|code| Class::of_code(*code) == Some(Class::Template)));
-        assert_eq!((faults(132_001), faults(132_015)), (None, Some(TemplateFault::Paused)));
+        assert_eq!((faults(132_000), faults(132_015)), (None, Some(TemplateFault::Paused)));
     }
 }
