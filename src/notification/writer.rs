@@ -20,7 +20,7 @@ use super::record::{Change, Movement, NotificationId, Record};
 use super::report;
 use super::settings::Settings;
 use super::settle;
-use super::store::{self, Existing, Locked, Stuck};
+use super::store::{self, Existing, FreeAccounts, Locked, Stuck};
 use crate::opt_out::{self, OptedOut};
 use crate::queue::Outcome;
 use crate::tenant::TenantId;
@@ -108,8 +108,8 @@ impl Writer {
     async fn try_write(&self, steps: &[Step]) -> Result<Option<Vec<Written>>, sqlx::Error> {
         let mut tx = store::begin(&self.pool).await?;
         let tenants = steps.iter().map(|step| step.tenant().0);
-        let mut locked = store::lock_free_accounts(&mut tx, tenants, &self.stuck).await?;
-        let is_ours: Vec<bool> = steps.iter().map(|step| locked.contains_key(&step.tenant().0)).collect();
+        let FreeAccounts { mut locked, stuck } = store::lock_free_accounts(&mut tx, tenants, &self.stuck).await?;
+        let is_ours: Vec<bool> = steps.iter().map(|step| !stuck.contains(&step.tenant().0)).collect();
         let ours: Vec<&Step> = steps.iter().zip(&is_ours).filter(|(_, ours)| **ours).map(|(step, _)| step).collect();
         let stale = self.reload_stale(&mut tx, &ours).await?;
         let settled = self.settle(&mut tx, &ours).await?;

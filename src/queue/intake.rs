@@ -156,16 +156,25 @@ fn group_by_lane(pool: &Pool, entries: Vec<Entry>) -> Vec<Group> {
 async fn grant(pool: &Pool, groups: &[Group], capacity: usize) -> (Vec<usize>, Vec<i64>) {
     let mut args = vec![pool.keys.prefix.clone(), capacity.to_string(), groups.len().to_string()];
     for group in groups {
+        let wanted = most_at_once(group.rate).min(capacity).min(group.jobs.len());
         args.extend([
             group.name.clone(),
             group.rate.map_or_else(String::new, |rate| rate.to_string()),
-            group.jobs.len().to_string(),
+            wanted.to_string(),
         ]);
-        args.extend(group.jobs.iter().map(|(lane, _)| lane.pair_text()));
+        args.extend(group.jobs.iter().take(wanted).map(|(lane, _)| lane.pair_text()));
     }
     let args: Vec<&[u8]> = args.iter().map(String::as_bytes).collect();
     let answer = pool.script("grant", &script::GRANT, &[&pool.keys.ready], &args).await;
     redis::from_redis_value(answer).unwrap_or_else(|_| (vec![0; groups.len()], Vec::new()))
+}
+
+/// No more than this is granted at once, so no more need be asked for: 50 ms of the rate, as `pace.lua` has it.
+fn most_at_once(rate: Option<u32>) -> usize {
+    match rate {
+        Some(rate @ 1..) => rate.div_ceil(20) as usize,
+        Some(0) | None => usize::MAX,
+    }
 }
 
 /// Moves entries to their lanes, in calls of bounded size.

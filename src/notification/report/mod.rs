@@ -8,18 +8,19 @@ mod patient;
 mod sender;
 mod status;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use super::event::{Committed, Publisher};
 use super::store::{self, Stuck, webhook};
 use crate::database::is_locked;
 use crate::opt_out;
 use crate::secret::PhoneHasher;
+use crate::sender::News;
 use crate::telemetry::metric::WEBHOOKS_UNREADABLE;
 use crate::whatsapp::webhook::{Change, StatusEvent, parse};
 pub(super) use patient::{Refused, refused_words};
@@ -71,39 +72,29 @@ pub(crate) async fn apply_some(
         return Ok(0);
     }
     let mut tx = store::begin_claiming(pool).await?;
-    let bodies = webhook::claim(&mut tx, BODIES_MAX).await?;
-    let mut statuses: Vec<StatusEvent> = Vec::new();
-    let (mut heard, mut spoken, mut news) = (Vec::new(), HashSet::new(), Vec::new());
-    let mut applied = Vec::with_capacity(bodies.len());
-    for (id, body) in &bodies {
-        let (changes, unreadable) = read(body);
-        applied.push((*id, unreadable));
-        for change in changes {
-            if let Some(word) = patient::listen(&change, hasher) {
-                heard.push(word);
-                spoken.insert(*id);
-            }
-            match change {
-                Change::Status(event) => statuses.push(*event),
-                change => news.extend(sender::news(&change, *id)),
-            }
-        }
-    }
-    let gathered = status::gather(&mut tx, statuses, hasher).await?;
+    let bodies = webhook::claim(&mut tx, BODIES_MAX, &stuck.list_put_off()).await?;
+    let Told { statuses, heard, speaking, news, mut applied } = read_all(&bodies, hasher);
+    let mut statuses = status::gather(&mut tx, statuses, hasher).await?;
     let mut words = patient::address(&mut tx, &heard).await?;
-    let tenants = gathered.targets.iter().flatten().map(|(tenant, _)| *tenant);
+    let tenants = statuses.targets.iter().flatten().map(|(tenant, _)| *tenant);
     let tenants = tenants.chain(words.iter().map(|word| word.tenant));
-    let locked = store::lock_free_accounts(&mut tx, tenants, stuck).await?;
-    if words.iter().any(|word| !locked.contains_key(&word.tenant)) {
-        // What a patient says to a tenant that is stuck is applied when that is free: its body stays.
-        words.retain(|word| locked.contains_key(&word.tenant));
-        applied.retain(|(id, _)| !spoken.contains(id));
+    let accounts = store::lock_free_accounts(&mut tx, tenants, stuck).await?;
+    statuses.leave_out(&accounts.stuck);
+    if words.iter().any(|word| accounts.stuck.contains(&word.tenant)) {
+        // What a patient said waits with its body until the account is free; the others go on without it.
+        stuck.put_off(speaking);
+        tx.rollback().await?;
+        return Ok(bodies.len());
     }
-    let lines = status::apply(&mut tx, &gathered, &locked).await?;
-    words.extend(refused_words(&mut tx, &patient::list_refused(&gathered, &locked)).await?);
+    let lines = status::apply(&mut tx, &statuses).await?;
+    words.extend(refused_words(&mut tx, &patient::list_refused(&statuses, &accounts.locked)).await?);
     opt_out::store::record(&mut tx, &words, Utc::now()).await?;
     let unlearned = crate::sender::learn(&mut tx, &news).await?;
-    applied.retain(|(id, _)| !unlearned.contains(id));
+    if !unlearned.is_empty() {
+        // Somebody keeps a tenant's row: these bodies are applied again, whole, in a while.
+        applied.retain(|(id, _)| !unlearned.contains(id));
+        stuck.put_off(unlearned.into_iter().collect());
+    }
     let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
     webhook::mark_applied(&mut tx, &applied).await?;
     tx.commit().await?;
@@ -112,7 +103,40 @@ pub(crate) async fn apply_some(
         tracing::warn!(%body, reason, "a body of Meta's webhook could not be read, or not all of it: see webhook_event");
         metrics::counter!(WEBHOOKS_UNREADABLE).increment(1);
     }
-    Ok(applied.len())
+    Ok(bodies.len())
+}
+
+/// What some bodies say.
+#[derive(Default)]
+struct Told {
+    statuses: Vec<StatusEvent>,
+    heard: Vec<patient::Heard>,
+    /// Bodies in which a patient says something.
+    speaking: Vec<Uuid>,
+    /// Of senders and templates.
+    news: Vec<News>,
+    /// Each body, and why not all of it could be read.
+    applied: Vec<(Uuid, Option<String>)>,
+}
+
+fn read_all(bodies: &[(Uuid, Vec<u8>)], hasher: &PhoneHasher) -> Told {
+    let mut told = Told::default();
+    for (id, body) in bodies {
+        let (changes, unreadable) = read(body);
+        told.applied.push((*id, unreadable));
+        let heard_before = told.heard.len();
+        for change in changes {
+            told.heard.extend(patient::listen(&change, hasher));
+            match change {
+                Change::Status(event) => told.statuses.push(*event),
+                change => told.news.extend(sender::news(&change, *id)),
+            }
+        }
+        if told.heard.len() > heard_before {
+            told.speaking.push(*id);
+        }
+    }
+    told
 }
 
 /// The changes of a body that can be read, and why the first of the others cannot.

@@ -5,14 +5,14 @@
 //! 3. What they prove of their senders is noted; unknown outcomes are resolved by it (`resolver`).
 //! 4. An event whose message is not known is kept: the answer that names it may still be on its way to us.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::notification::lifecycle::{self, Report, Reported};
 use crate::notification::record::{Change, NotificationId, Record};
 use crate::notification::store::resolution::{self, Orphan, Proof};
-use crate::notification::store::{self, Locked, webhook};
+use crate::notification::store::{self, webhook};
 use crate::secret::PhoneHasher;
 use crate::telemetry::{metric, trace};
 use crate::tenant::TenantId;
@@ -35,10 +35,22 @@ pub(super) struct Gathered {
     /// What was received, then the orphans.
     pub(super) events: Vec<StatusEvent>,
     pub(super) targets: Vec<Target>,
+    /// The tenants of events that wait beside those whose message is not known, for they are stuck.
+    held_up: Vec<Option<TenantId>>,
     /// How many were received.
     received: usize,
     /// The orphans: their ids, and when they were received.
     kept: Vec<(uuid::Uuid, DateTime<Utc>)>,
+}
+
+impl Gathered {
+    /// Leaves out the events of tenants that are stuck.
+    pub(super) fn leave_out(&mut self, stuck: &HashSet<TenantId>) {
+        for (target, held_up) in self.targets.iter_mut().zip(&mut self.held_up) {
+            *held_up = target.map(|(tenant, _)| tenant).filter(|tenant| stuck.contains(tenant));
+            *target = target.filter(|_| held_up.is_none());
+        }
+    }
 }
 
 /// Adds the orphans that are due, and finds the notifications; locks no account.
@@ -58,28 +70,19 @@ pub(super) async fn gather(
         .unzip();
     let events: Vec<StatusEvent> = events.into_iter().chain(orphaned).collect();
     let targets = find_targets(tx, &events, hasher).await?;
-    Ok(Gathered { events, targets, received, kept })
+    Ok(Gathered { held_up: vec![None; targets.len()], events, targets, received, kept })
 }
 
-/// Applies the events of tenants whose accounts are locked; returns what producers are told, once it is committed.
-pub(super) async fn apply(
-    tx: &mut sqlx::PgConnection,
-    gathered: &Gathered,
-    locked: &HashMap<TenantId, Locked>,
-) -> Result<Vec<String>, sqlx::Error> {
-    let Gathered { events, targets, received, kept } = gathered;
-    // Events of a tenant that is stuck wait beside those whose message is not known.
-    let is_stuck = |tenant: &TenantId| !locked.contains_key(tenant);
-    let held_up: Vec<Option<TenantId>> =
-        targets.iter().map(|target| target.map(|(tenant, _)| tenant).filter(is_stuck)).collect();
-    let targets: Vec<Target> = targets.iter().map(|target| target.filter(|(tenant, _)| !is_stuck(tenant))).collect();
+/// Applies the events, the accounts of whose tenants are locked; returns what producers are told, once it is committed.
+pub(super) async fn apply(tx: &mut sqlx::PgConnection, gathered: &Gathered) -> Result<Vec<String>, sqlx::Error> {
+    let Gathered { events, targets, held_up, received, kept } = gathered;
     let records = store::list_by_id(tx, targets.iter().flatten().copied()).await?;
-    let decided = decide(events, &targets, records);
+    let decided = decide(events, targets, records);
     let now = Utc::now();
     resolution::note_evidence(tx, &decided.proofs, now).await?;
     tell_duplicates(tx, &decided.duplicates).await?;
     let (early, tried) = targets.split_at(*received);
-    keep_early(tx, events, early, &held_up).await?;
+    keep_early(tx, events, early, held_up).await?;
     keep_trying(tx, kept, tried, &held_up[*received..]).await?;
     let codes = store::list_codes(tx, decided.changes.iter().map(|change| change.record.tenant_id)).await?;
     let codes = codes.iter().map(|(tenant, code)| (*tenant, code.as_str())).collect();

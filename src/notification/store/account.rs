@@ -5,9 +5,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rust_decimal::Decimal;
 use sqlx::{PgConnection, PgPool, Postgres, Row as _, Transaction};
+use uuid::Uuid;
 
 use crate::database;
 use crate::tenant::TenantId;
@@ -55,25 +57,47 @@ pub(crate) async fn find_by_key(tx: &mut PgConnection) -> Result<(), sqlx::Error
     Ok(())
 }
 
+/// How long a webhook body waits for a tenant that is stuck.
+const PUT_OFF: Duration = Duration::from_secs(5);
+
 /// Tenants whose account somebody keeps: this process asks for them, and never waits.
 #[derive(Debug, Default)]
-pub(crate) struct Stuck(Mutex<HashSet<TenantId>>);
+pub(crate) struct Stuck {
+    tenants: Mutex<HashSet<TenantId>>,
+    /// Webhook bodies that wait for one of them, and until when.
+    bodies: Mutex<HashMap<Uuid, Instant>>,
+}
 
 impl Stuck {
     /// Those of these tenants that are to be waited for, and those that are only taken if they are free.
     fn split(&self, tenants: impl Iterator<Item = TenantId>) -> (Vec<TenantId>, Vec<TenantId>) {
         let tenants: HashSet<TenantId> = tenants.collect();
-        let stuck = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let stuck = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         tenants.into_iter().partition(|tenant| !stuck.contains(tenant))
     }
 
     fn insert(&self, tenants: &[TenantId]) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(tenants);
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).extend(tenants);
     }
 
-    /// Forgets those that were free.
-    fn remove(&self, free: &HashMap<TenantId, Locked>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|tenant| !free.contains_key(tenant));
+    /// Forgets those suspects whose account nobody keeps.
+    fn keep(&self, suspects: &[TenantId], kept: &HashSet<TenantId>) {
+        let mut stuck = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        stuck.retain(|tenant| kept.contains(tenant) || !suspects.contains(tenant));
+    }
+
+    /// Has webhook bodies wait for a while.
+    pub(crate) fn put_off(&self, bodies: Vec<Uuid>) {
+        let until = Instant::now() + PUT_OFF;
+        self.bodies.lock().unwrap_or_else(PoisonError::into_inner).extend(bodies.into_iter().map(|body| (body, until)));
+    }
+
+    /// The bodies that still wait.
+    pub(crate) fn list_put_off(&self) -> Vec<Uuid> {
+        let now = Instant::now();
+        let mut bodies = self.bodies.lock().unwrap_or_else(PoisonError::into_inner);
+        bodies.retain(|_, until| *until > now);
+        bodies.keys().copied().collect()
     }
 }
 
@@ -94,6 +118,13 @@ pub(crate) async fn lock_accounts(
     lock(tx, LOCK, tenants.into_iter().collect()).await
 }
 
+/// What [`lock_free_accounts`] came to; a tenant without an account is in neither.
+#[derive(Debug)]
+pub(crate) struct FreeAccounts {
+    pub(crate) locked: HashMap<TenantId, Locked>,
+    pub(crate) stuck: HashSet<TenantId>,
+}
+
 /// As [`lock_accounts`], but tenants that are stuck are left out.
 ///
 /// The first that waits in vain ends in an error (`database::is_locked`), its transaction with it. All that it asked
@@ -102,20 +133,34 @@ pub(crate) async fn lock_free_accounts(
     tx: &mut PgConnection,
     tenants: impl Iterator<Item = TenantId>,
     stuck: &Stuck,
-) -> Result<HashMap<TenantId, Locked>, sqlx::Error> {
+) -> Result<FreeAccounts, sqlx::Error> {
     let (awaited, suspects) = stuck.split(tenants);
     let mut locked = lock(tx, LOCK, awaited.clone()).await.inspect_err(|error| {
         if database::is_locked(error) {
             stuck.insert(&awaited);
         }
     })?;
+    let mut kept = HashSet::new();
     if !suspects.is_empty() {
         // Nothing is waited for here, so the order of the ids does not matter.
-        let free = lock(tx, LOCK_FREE, suspects).await?;
-        stuck.remove(&free);
+        let free = lock(tx, LOCK_FREE, suspects.clone()).await?;
+        if free.len() < suspects.len() {
+            let missing = suspects.iter().filter(|tenant| !free.contains_key(tenant)).copied().collect();
+            kept = list_existing(tx, missing).await?;
+        }
+        stuck.keep(&suspects, &kept);
         locked.extend(free);
     }
-    Ok(locked)
+    Ok(FreeAccounts { locked, stuck: kept })
+}
+
+/// Those of these tenants that have an account.
+async fn list_existing(tx: &mut PgConnection, tenants: Vec<TenantId>) -> Result<HashSet<TenantId>, sqlx::Error> {
+    let rows: Vec<TenantId> = sqlx::query_scalar("select tenant_id from account where tenant_id = any($1)")
+        .bind(tenants)
+        .fetch_all(tx)
+        .await?;
+    Ok(rows.into_iter().collect())
 }
 
 const LOCK: &str = "select tenant_id, available, has_opt_outs from account where tenant_id = any($1) order by tenant_id for no key update";
@@ -130,8 +175,8 @@ async fn lock(
     let rows = sqlx::query(sql).bind(tenants).fetch_all(tx).await?;
     rows.into_iter()
         .map(|row| {
-            let locked = Locked { available: row.try_get("available")?, has_opt_outs: row.try_get("has_opt_outs")? };
-            Ok((row.try_get("tenant_id")?, locked))
+            let (available, has_opt_outs) = (row.try_get("available")?, row.try_get("has_opt_outs")?);
+            Ok((row.try_get("tenant_id")?, Locked { available, has_opt_outs }))
         })
         .collect()
 }

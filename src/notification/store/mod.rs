@@ -34,7 +34,7 @@ use crate::tenant::{self, E164, Tenant, TenantId};
 use crate::whatsapp::{Block, SendError};
 
 pub(crate) use account::{
-    Locked, Stuck, begin, begin_claiming, find_by_key, list_revisions, lock_accounts, lock_free_accounts,
+    FreeAccounts, Locked, Stuck, begin, begin_claiming, find_by_key, list_revisions, lock_accounts, lock_free_accounts,
 };
 pub(crate) use read::{list_by_id, list_by_key, list_recipients, list_traceparents};
 pub use reconcile::{list_drifting, reconcile};

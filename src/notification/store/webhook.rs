@@ -38,13 +38,14 @@ pub(crate) async fn is_any_open(executor: impl PgExecutor<'_>) -> Result<bool, s
     .await
 }
 
-/// Claims bodies that were not applied yet, oldest first, for this transaction.
-pub(crate) async fn claim(tx: &mut PgConnection, most: i64) -> Result<Vec<(Uuid, Vec<u8>)>, sqlx::Error> {
+/// Claims bodies that were not applied yet, but some, oldest first, for this transaction.
+pub(crate) async fn claim(tx: &mut PgConnection, most: i64, but: &[Uuid]) -> Result<Vec<(Uuid, Vec<u8>)>, sqlx::Error> {
     sqlx::query_as(
-        "select webhook_event_id, body from webhook_event where applied_at is null \
+        "select webhook_event_id, body from webhook_event where applied_at is null and webhook_event_id <> all($2) \
          order by webhook_event_id limit $1 for update skip locked",
     )
     .bind(most)
+    .bind(but)
     .fetch_all(tx)
     .await
 }
