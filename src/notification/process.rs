@@ -17,7 +17,7 @@ use super::lifecycle::Answer;
 use super::record::Text;
 use super::settings::{Known, Settings};
 use super::settle;
-use super::standing;
+use super::standing::{self, Heard};
 use super::withhold::{self, Probe};
 use super::writer::Writer;
 use crate::queue::{Delivery, Events, Outcome, Queue};
@@ -313,7 +313,7 @@ async fn out_of_time(mut deadline: tokio::sync::watch::Receiver<Option<Instant>>
 async fn settle(ctx: &Ctx, admitted: &Admitted, answer: Answer, text: Option<Text>) -> Outcome {
     count(&answer);
     // Settling takes it.
-    let told = answer.clone();
+    let heard = Heard::from(&answer);
     let request = settle::Request {
         tenant_id: admitted.known.tenant.id,
         tenant_code: admitted.known.tenant.code.clone(),
@@ -334,7 +334,7 @@ async fn settle(ctx: &Ctx, admitted: &Admitted, answer: Answer, text: Option<Tex
         }
     };
     // Only now: while Redis is away this waits, and an answer that is not settled yet could be lost.
-    standing::learn(ctx, admitted, &told).await;
+    standing::learn(ctx, admitted, &heard).await;
     outcome
 }
 

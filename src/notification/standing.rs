@@ -13,21 +13,39 @@ use crate::telemetry::metric;
 use crate::tenant;
 use crate::whatsapp::{Block, Class, SendError, TemplateFault, template_fault};
 
+/// What an answer says beyond its own message; without the message's id, which settling takes.
+#[derive(Debug)]
+pub(super) enum Heard {
+    Accepted,
+    Unrendered,
+    Failed(SendError),
+}
+
+impl From<&Answer> for Heard {
+    fn from(answer: &Answer) -> Self {
+        match answer {
+            Answer::Accepted { .. } => Heard::Accepted,
+            Answer::Unrendered => Heard::Unrendered,
+            Answer::Failed(error) => Heard::Failed(error.clone()),
+        }
+    }
+}
+
 /// Acts on what an answer says of sender and template, once it is settled: while Redis is away this waits. The job
 /// keeps its place in the worker until then, so that no other takes it before what was learned holds.
-pub(super) async fn learn(ctx: &Ctx, admitted: &Admitted, answer: &Answer) {
+pub(super) async fn learn(ctx: &Ctx, admitted: &Admitted, heard: &Heard) {
     let code = &admitted.known.tenant.code;
-    match answer {
-        Answer::Accepted { .. } => {
+    match heard {
+        Heard::Accepted => {
             if admitted.known.is_blocked() {
                 unblock(ctx, admitted).await;
             }
             release_template(ctx, admitted).await;
         }
         // This probe tried nothing: the next job may, at once.
-        Answer::Unrendered if admitted.known.is_blocked() => open_lanes(ctx, code).await,
-        Answer::Unrendered => {}
-        Answer::Failed(error) => match error.class() {
+        Heard::Unrendered if admitted.known.is_blocked() => open_lanes(ctx, code).await,
+        Heard::Unrendered => {}
+        Heard::Failed(error) => match error.class() {
             Class::Throttled(scope) => {
                 let (tenant, to) = (&admitted.known.tenant, &admitted.job.to);
                 throttle::slow_down(ctx, tenant, to, admitted.attempt, scope, error).await;
@@ -85,22 +103,25 @@ pub(super) async fn open_lanes(ctx: &Ctx, code: &str) {
     }
 }
 
-fn find_template<'a>(ctx: &'a Ctx, admitted: &Admitted) -> Option<(&'a Template, TemplateKey)> {
-    let template = ctx.templates.get(admitted.job.kind(), admitted.language)?;
+fn find_template<'a>(ctx: &'a Ctx, admitted: &Admitted) -> Option<&'a Template> {
+    ctx.templates.get(admitted.job.kind(), admitted.language)
+}
+
+fn key(admitted: &Admitted, template: &Template) -> Option<TemplateKey> {
     let configuration = admitted.known.tenant.configuration.as_ref()?;
-    let key = TemplateKey {
+    Some(TemplateKey {
         tenant_id: admitted.known.tenant.id,
         waba_id: configuration.waba_id.clone(),
         name: template.name.clone(),
         language: template.language.as_str().to_owned(),
-    };
-    Some((template, key))
+    })
 }
 
 /// A message was refused for its template: no other is sent with it until somebody says otherwise, unless the fault
 /// may be the message's own; then it is only told.
 async fn hold_template(ctx: &Ctx, admitted: &Admitted, error: &SendError) {
-    let Some((template, key)) = find_template(ctx, admitted) else { return };
+    let Some(template) = find_template(ctx, admitted) else { return };
+    let Some(key) = key(admitted, template) else { return };
     let words = error.code().map_or_else(|| error.message().to_owned(), |code| format!("{code}: {}", error.message()));
     let Some(fault) = template_fault(error.code()) else {
         if let Err(error) = sender::record_mismatch(&ctx.pool, &key, &words, admitted.started_at).await {
@@ -126,8 +147,11 @@ async fn hold_template(ctx: &Ctx, admitted: &Admitted, error: &SendError) {
 
 /// A message was accepted though messages before it found its template held back.
 async fn release_template(ctx: &Ctx, admitted: &Admitted) {
-    let Some((template, key)) = find_template(ctx, admitted) else { return };
-    if admitted.known.held(template).is_some_and(|held| held.source == Source::Send) {
+    let Some(template) = find_template(ctx, admitted) else { return };
+    if !admitted.known.held(template).is_some_and(|held| held.source == Source::Send) {
+        return;
+    }
+    if let Some(key) = key(admitted, template) {
         learn_template(ctx, admitted, &key, TemplateState::Approved, "a message was accepted").await;
     }
 }
