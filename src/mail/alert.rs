@@ -1,6 +1,6 @@
 //! Alerts: mails that tell a tenant what is wrong, to the address it gave for them.
 //!
-//! Whoever notices something claims it and calls [`write`] in the same transaction; how the claim is made is its own
+//! Whoever notices something claims it and calls [`write()`] in the same transaction; how the claim is made is its own
 //! affair. That nobody is told of the same thing again and again is everybody's: [`AGAIN_AFTER`].
 
 use chrono::{DateTime, TimeDelta, Utc};
