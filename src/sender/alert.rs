@@ -4,7 +4,7 @@
 //! Each event is claimed by one scheduler, in the transaction that writes its mail: once, and not within six hours of
 //! the last of the same tenant, kind and reason; it waits until then. A block that is over by then is not told, nor is a
 //! silence of which six hours nothing was told. What else happened before a tenant had an address is told for a week
-//! ([`store::list_due`]).
+//! (`store::list_due`).
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
