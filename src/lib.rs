@@ -17,6 +17,7 @@ pub mod reminder; // appointments and what is planned from them
 pub mod render; // templates to messages
 pub mod scheduler; // the process that does what must happen now and then
 pub mod secret; // encryption at rest, keyed hashes
+pub mod sender; // how senders and their templates stand with Meta
 pub mod simulator; // a Cloud API to try the product against
 pub mod task; // tasks that a process cannot do without
 pub mod telemetry; // logs, spans, metrics

@@ -23,6 +23,7 @@ use crate::notification::{Limits, retention, store, sweep};
 use crate::queue::{Events, Queue};
 use crate::render::Templates;
 use crate::secret::Keyring;
+use crate::sender;
 
 pub mod outbox;
 mod reminder;
@@ -42,8 +43,10 @@ const OUTBOX_REST: Duration = Duration::from_secs(10);
 const PURCHASES_EVERY: Duration = Duration::from_secs(5);
 /// Whoever pays completes within moments; what is PAID for longer was left by a crash.
 const PAID_PATIENCE: Duration = Duration::from_secs(10);
-/// How often tenants are looked for whose credit runs out.
+/// How often tenants are looked for who are to be told of something.
 const ALERTS_EVERY: Duration = Duration::from_secs(30);
+/// How often old events of senders are looked for.
+const FORGET_EVERY: Duration = Duration::from_hours(1);
 /// How often webhook bodies are looked for that nobody needs any more.
 const RETENTION_EVERY: Duration = Duration::from_mins(10);
 /// How often the outbox of mails is counted.
@@ -98,6 +101,7 @@ impl Scheduler {
         duties.spawn(tend_purchases(pool.clone()));
         duties.spawn(alert_tenants(pool.clone()));
         duties.spawn(count_mails(pool.clone()));
+        duties.spawn(forget_sender_events(pool.clone()));
         duties.spawn(delete_webhook_bodies(pool.clone(), self.retention.webhook));
         // What these two are at is rolled back when they end, and is done by whoever is next.
         duties.spawn(audit::keep_sealing(pool.clone(), self.keyring));
@@ -192,13 +196,31 @@ async fn tend_purchases(pool: PgPool) {
     }
 }
 
-/// Tells tenants whose credit runs out.
+/// Tells tenants whose credit runs out, or whose sender Meta acts against.
 async fn alert_tenants(pool: PgPool) {
     let mut ticks = ticks(ALERTS_EVERY);
     loop {
         ticks.tick().await;
         if let Err(error) = alert::tell(&pool, Utc::now()).await {
             tracing::warn!(%error, "alerts could not be written; the next tick tries again");
+        }
+        if let Err(error) = sender::alert::tell(&pool, Utc::now()).await {
+            tracing::warn!(%error, "alerts of senders could not be written; the next tick tries again");
+        }
+    }
+}
+
+/// Removes what happened to senders long ago.
+async fn forget_sender_events(pool: PgPool) {
+    let mut ticks = ticks(FORGET_EVERY);
+    loop {
+        ticks.tick().await;
+        match sender::alert::forget(&pool, Utc::now()).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "old events of senders removed"),
+            Err(error) => {
+                tracing::warn!(%error, "old events of senders could not be removed; the next tick tries again");
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ mod mail;
 mod postgres;
 mod redis;
 mod sender;
+mod standing;
 mod store;
 mod tenant;
 #[cfg(test)]

@@ -41,6 +41,48 @@ pub enum Letter {
         /// When it was noticed.
         at: DateTime<Utc>,
     },
+    /// Meta refuses the tenant's sender as a whole: nothing is sent until that is settled.
+    SenderBlocked {
+        /// What is to be done about: `token`, `account` or `payment`.
+        reason: String,
+        /// The number.
+        sender: String,
+        /// Meta's words.
+        detail: Option<String>,
+        /// Since when.
+        at: DateTime<Utc>,
+    },
+    /// Meta warns about the tenant's account, or restricts it.
+    AccountAlert {
+        /// Meta's word for it.
+        reason: String,
+        /// The number.
+        sender: String,
+        /// Meta's words.
+        detail: Option<String>,
+        /// When.
+        at: DateTime<Utc>,
+    },
+    /// Meta's webhook reports nothing of what the tenant's sender sends.
+    WebhookSilent {
+        /// The number.
+        sender: String,
+        /// When it reported last; if it never did, since when that is missed.
+        at: DateTime<Utc>,
+    },
+    /// A template may not be sent, or changes its category and with it its price.
+    TemplateAlert {
+        /// Its name.
+        template: String,
+        /// Its language code.
+        template_language: String,
+        /// `paused`, `rejected`, `disabled`, `missing`, `mismatch`, `category_announced` or `category_changed`.
+        what: String,
+        /// Meta's words, or from which category to which.
+        detail: Option<String>,
+        /// When.
+        at: DateTime<Utc>,
+    },
 }
 
 /// What both mails of a purchase say.
@@ -65,12 +107,16 @@ impl Letter {
             Self::PurchaseCompleted(_) => "purchase_completed",
             Self::InsufficientCredit { .. } => "insufficient_credit",
             Self::LowBalance { .. } => "low_balance",
+            Self::SenderBlocked { .. } => "sender_blocked",
+            Self::AccountAlert { .. } => "account_alert",
+            Self::TemplateAlert { .. } => "template_alert",
+            Self::WebhookSilent { .. } => "webhook_silent",
         }
     }
 }
 
 /// One of each letter, the two of a purchase first: made-up facts for a trial and for tests.
-pub(super) fn samples() -> [Letter; 4] {
+pub(super) fn samples() -> [Letter; 8] {
     // 2026-11-24T02:30:00Z
     let at = DateTime::from_timestamp(1_795_487_400, 0).expect("the moment lies in this century");
     let currency = Currency::IDR;
@@ -85,5 +131,25 @@ pub(super) fn samples() -> [Letter; 4] {
         Letter::PurchaseCompleted(facts),
         Letter::InsufficientCredit { refused: 1_234, since: at, available: Decimal::new(9_950, 2), currency },
         Letter::LowBalance { available: Decimal::new(4_985_050, 2), threshold: Decimal::from(50_000), currency, at },
+        Letter::SenderBlocked {
+            reason: "token".to_owned(),
+            sender: "+62215550101".to_owned(),
+            detail: Some("190: Error validating access token: the session has expired".to_owned()),
+            at,
+        },
+        Letter::AccountAlert {
+            reason: "ACCOUNT_RESTRICTION".to_owned(),
+            sender: "+62215550101".to_owned(),
+            detail: Some("RESTRICTED_BIZ_INITIATED_MESSAGING".to_owned()),
+            at,
+        },
+        Letter::TemplateAlert {
+            template: "prescription_ready".to_owned(),
+            template_language: "id".to_owned(),
+            what: "paused".to_owned(),
+            detail: Some("FIRST_PAUSE: Your template was paused for low quality.".to_owned()),
+            at,
+        },
+        Letter::WebhookSilent { sender: "+62215550101".to_owned(), at },
     ]
 }

@@ -9,6 +9,7 @@
 //!
 //! A leaf: any capability may write mails; this one knows none of them.
 
+pub mod alert;
 mod delivery;
 mod letter;
 mod message;

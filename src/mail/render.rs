@@ -28,11 +28,15 @@ macro_rules! letter {
 }
 
 /// Every letter in every language, under the name that [`Letters::write`] looks for.
-const EMBEDDED: [[(&str, &str); Language::ALL.len()]; 4] = [
+const EMBEDDED: [[(&str, &str); Language::ALL.len()]; 8] = [
     letter!("payment_confirmation"),
     letter!("purchase_completed"),
     letter!("insufficient_credit"),
     letter!("low_balance"),
+    letter!("sender_blocked"),
+    letter!("account_alert"),
+    letter!("template_alert"),
+    letter!("webhook_silent"),
 ];
 
 /// Whom a letter is written for.
@@ -156,6 +160,20 @@ impl Letters {
                 context.insert("threshold", &amount("the threshold", *threshold, *currency)?);
                 context.insert("at", &moment(*at)?);
             }
+            Letter::SenderBlocked { reason, sender, detail, at }
+            | Letter::AccountAlert { reason, sender, detail, at } => {
+                insert_words(&mut context, [("reason", reason), ("sender", sender)], detail.as_deref());
+                context.insert("at", &moment(*at)?);
+            }
+            Letter::TemplateAlert { template, template_language, what, detail, at } => {
+                let words = [("template", template), ("template_language", template_language), ("what", what)];
+                insert_words(&mut context, words, detail.as_deref());
+                context.insert("at", &moment(*at)?);
+            }
+            Letter::WebhookSilent { sender, at } => {
+                insert_words(&mut context, [("sender", sender)], None);
+                context.insert("at", &moment(*at)?);
+            }
         }
         Ok(context)
     }
@@ -165,6 +183,14 @@ impl std::fmt::Debug for Letters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(EMBEDDED.iter().flatten().map(|(name, _)| name)).finish()
     }
+}
+
+/// Words of Meta and of ours, each on one line; a dash for what nobody said.
+fn insert_words<const N: usize>(context: &mut Context, words: [(&'static str, &String); N], detail: Option<&str>) {
+    for (name, word) in words {
+        context.insert(name, &clean(word, VALUE_MAX).unwrap_or_default());
+    }
+    context.insert("detail", &detail.and_then(|detail| clean(detail, VALUE_MAX)).unwrap_or_else(|| "–".into()));
 }
 
 fn paragraphs(text: &str) -> Vec<&str> {
@@ -242,7 +268,7 @@ mod tests {
     fn one_notification_is_not_several() {
         let letters = Letters::load().unwrap();
         let reader = Reader { tenant_name: "X", language: Language::En, time_zone: chrono_tz::UTC };
-        let [_, _, mut letter, _] = samples();
+        let [_, _, mut letter, ..] = samples();
         if let Letter::InsufficientCredit { refused, .. } = &mut letter {
             *refused = 1;
         }

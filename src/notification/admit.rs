@@ -39,6 +39,8 @@ pub(crate) struct Request {
     pub(crate) content_hash: [u8; 32],
     /// The message's category; the price depends on it.
     pub(crate) category: Category,
+    /// Meta is known to refuse the template for good, and this is not the message that tries it again.
+    pub(crate) template_refused: bool,
     pub(crate) token: String,
     /// The id it gets if it is new.
     pub(crate) notification_id: NotificationId,
@@ -195,7 +197,11 @@ impl<'a> Batch<'a> {
             return Admission::Settled(Outcome::Delay { until: due_at });
         }
         if let Some(reason) = self.forbidden(request).filter(|_| record.held) {
-            let reason = if reason == Reason::Expired { reason } else { Reason::Cancelled };
+            let reason = match reason {
+                Reason::Expired => reason,
+                Reason::TemplateUnavailable => Reason::Rejected,
+                _ => Reason::Cancelled,
+            };
             self.changes.push(lifecycle::give_up(record, reason, self.now));
             return Admission::Settled(Outcome::Done);
         }
@@ -205,6 +211,8 @@ impl<'a> Batch<'a> {
             match self.price(request) {
                 Ok((id, amount)) => (record.price_id, record.price) = (Some(id), Some(amount)),
                 Err(reason) => {
+                    let is_refused = reason == Reason::TemplateUnavailable && record.attempt > 0;
+                    let reason = if is_refused { Reason::Rejected } else { reason };
                     self.changes.push(lifecycle::give_up(record, reason, self.now));
                     return Admission::Settled(Outcome::Done);
                 }
@@ -250,7 +258,10 @@ impl<'a> Batch<'a> {
         if self.is_superseded(request) {
             return Some(Reason::Superseded);
         }
-        request.job.expires_at.is_some_and(|expires_at| expires_at <= self.now).then_some(Reason::Expired)
+        if request.job.expires_at.is_some_and(|expires_at| expires_at <= self.now) {
+            return Some(Reason::Expired);
+        }
+        request.template_refused.then_some(Reason::TemplateUnavailable)
     }
 
     /// Whether the job reminds of a time that no longer holds.

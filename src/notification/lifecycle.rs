@@ -13,7 +13,7 @@ use super::record::{AttemptEnd, Change, Movement, Record};
 use super::retry;
 use super::status::{Reason, Status};
 use crate::config::WorkerConfig;
-use crate::whatsapp::{Class, Scope, SendError};
+use crate::whatsapp::{Class, Scope, SendError, TemplateFault, template_fault};
 
 pub(crate) use reported::{Report, Reported, is_duplicate_delivery, proven_end, reported};
 
@@ -46,12 +46,10 @@ pub(crate) enum Answer {
     Unrendered,
 }
 
-/// How long a job of a blocked sender, or of a paused template, keeps out of the way.
-const BLOCKED_WAIT: TimeDelta = TimeDelta::seconds(1);
-const TEMPLATE_PAUSED_WAIT: TimeDelta = TimeDelta::minutes(5);
+/// How long a job of a blocked sender, or of a paused template, keeps out of the way; then `withhold` keeps it back.
+pub(super) const BLOCKED_WAIT: TimeDelta = TimeDelta::seconds(1);
+const TEMPLATE_PAUSED_WAIT: TimeDelta = TimeDelta::seconds(5);
 const LONG_WAIT: TimeDelta = TimeDelta::hours(24);
-/// Meta's code for a paused template: its jobs wait, for it may return.
-const TEMPLATE_PAUSED: i64 = 132_015;
 
 /// Reserves the price against what is available; false, and nothing is done, when it does not cover it.
 pub(crate) fn reserve(change: &mut Change, available: &mut Decimal) -> bool {
@@ -138,7 +136,10 @@ fn refuse(change: &mut Change, error: &SendError, now: DateTime<Utc>, limits: Li
     let counts = i32::from(change.record.status != Status::Unknown);
     match error.class() {
         Class::Rejected if error.reason() == Reason::Undeliverable.as_str() => change.fail(Reason::Undeliverable, now),
-        Class::Template if error.code() == Some(TEMPLATE_PAUSED) => wait(change, now + TEMPLATE_PAUSED_WAIT, now),
+        // It may return.
+        Class::Template if template_fault(error.code()) == Some(TemplateFault::Paused) => {
+            wait(change, now + TEMPLATE_PAUSED_WAIT, now);
+        }
         Class::Rejected | Class::Template => change.fail(Reason::Rejected, now),
         Class::Unknown => {
             change.record.attempts_counted += counts;

@@ -29,12 +29,14 @@ mod retry;
 mod route;
 mod settings;
 pub(crate) mod settle;
+mod standing;
 mod status;
 pub mod store;
 #[cfg(test)]
 mod store_test;
 pub mod sweep;
 mod throttle;
+mod withhold;
 mod writer;
 
 use std::sync::Arc;

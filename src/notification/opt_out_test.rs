@@ -99,6 +99,7 @@ impl World {
             recipient_hash: Some(Self::hash()),
             language: known.tenant.language,
             content_hash: [7; 32],
+            template_refused: false,
             category: asked.category,
             token: format!("{}-0", asked.id),
             notification_id: asked.notification,

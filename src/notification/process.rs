@@ -17,7 +17,8 @@ use super::lifecycle::Answer;
 use super::record::Text;
 use super::settings::{Known, Settings};
 use super::settle;
-use super::throttle;
+use super::standing::{self, Heard};
+use super::withhold::{self, Probe};
 use super::writer::Writer;
 use crate::queue::{Delivery, Events, Outcome, Queue};
 use crate::reminder;
@@ -32,8 +33,6 @@ const DATABASE_AWAY: TimeDelta = TimeDelta::seconds(2);
 /// What is rejected was no job at all; what the entry had instead is kept.
 const NO_JOB: &str =
     "the entry has no field job: write it as XADD {kmsnotif}:jobs * job '<JSON>', with job in small letters";
-/// How long a blocked sender rests between two probes.
-const SENDER_PROBE: TimeDelta = TimeDelta::seconds(60);
 
 /// Everything the way of a notification needs.
 #[derive(Debug)]
@@ -153,6 +152,17 @@ async fn reject_job(ctx: &Ctx, job: &Job, error: String) -> Outcome {
 
 /// Asks for admission, again as long as what was known of the tenant turns out to be old.
 async fn admit(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx) -> Result<Admission, Outcome> {
+    let mut probe = Probe::default();
+    let admission = ask(delivery, job, ctx, &mut probe).await;
+    let is_sent = matches!(&admission, Ok(Admission::Send(admitted)) if admitted.known.is_blocked());
+    if probe.of_sender && !is_sent {
+        // It tried nothing: the next job may, at once.
+        standing::open_lanes(ctx, &job.tenant).await;
+    }
+    admission
+}
+
+async fn ask(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx, probe: &mut Probe) -> Result<Admission, Outcome> {
     let notification_id = admit::new_id();
     let started_at = now_in_micros();
     for _ in 0..10 {
@@ -160,9 +170,13 @@ async fn admit(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx) -> Result<Admissi
             return Ok(Admission::Settled(Outcome::Reject { error: unknown_tenant(&job.tenant) }));
         };
         if let Some(until) = reminder::held_until(job, &known.tenant, Utc::now()) {
-            return Err(Outcome::Delay { until });
+            return Ok(Admission::Settled(Outcome::Delay { until }));
         }
-        let request = prepare(delivery.token(), job, known, ctx, notification_id, started_at);
+        if let Some(until) = withhold::held_until(ctx, &known, job, delivery.token(), probe).await {
+            return Ok(Admission::Settled(Outcome::Delay { until }));
+        }
+        let mut request = prepare(delivery.token(), job, known, ctx, notification_id, started_at);
+        request.template_refused &= !probe.of_template;
         match ctx.writer.admit(request).await {
             Ok(Admission::Stale) => {}
             Ok(admission) => return Ok(admission),
@@ -199,15 +213,17 @@ pub(crate) fn prepare(
     let recipient = phone::parse(&job.to, known.tenant.country).ok();
     let language = job.language.unwrap_or(known.tenant.language);
     let to = recipient.as_ref().map_or(job.to.as_str(), |recipient| recipient.as_str());
-    let category = ctx.templates.get(job.kind(), language).map_or(Category::Utility, |template| template.category);
+    let template = ctx.templates.get(job.kind(), language);
+    let category = template.map_or(Category::Utility, |template| template.category);
     admit::Request {
         content_hash: kmsnotif_jobs::content_hash(job, to, language),
         recipient_hash: recipient.as_ref().map(|recipient| ctx.hasher.hash(recipient.as_str())),
         job: job.clone(),
-        known,
         recipient,
         language,
         category,
+        template_refused: template.is_some_and(|template| withhold::is_refused(&known, template)),
+        known,
         token: token.to_owned(),
         notification_id,
         started_at,
@@ -300,10 +316,8 @@ async fn out_of_time(mut deadline: tokio::sync::watch::Receiver<Option<Instant>>
 
 async fn settle(ctx: &Ctx, admitted: &Admitted, answer: Answer, text: Option<Text>) -> Outcome {
     count(&answer);
-    let failed = match &answer {
-        Answer::Failed(error) => Some(error.clone()),
-        _ => None,
-    };
+    // Settling takes it.
+    let heard = Heard::from(&answer);
     let request = settle::Request {
         tenant_id: admitted.known.tenant.id,
         tenant_code: admitted.known.tenant.code.clone(),
@@ -324,12 +338,7 @@ async fn settle(ctx: &Ctx, admitted: &Admitted, answer: Answer, text: Option<Tex
         }
     };
     // Only now: while Redis is away this waits, and an answer that is not settled yet could be lost.
-    if let Some(error) = failed {
-        slow_down(ctx, admitted, &error).await;
-    } else if admitted.known.tenant.configuration.as_ref().is_some_and(|configuration| configuration.blocked.is_some())
-    {
-        unblock(ctx, admitted).await;
-    }
+    standing::learn(ctx, admitted, &heard).await;
     outcome
 }
 
@@ -345,45 +354,5 @@ fn outcome(answer: &Answer) -> Option<&'static str> {
         Answer::Accepted { .. } => Some(whatsapp::OUTCOME_ACCEPTED),
         Answer::Failed(error) => Some(error.class().as_str()),
         Answer::Unrendered => None,
-    }
-}
-
-/// Lets a sender rest that Meta throttles or blocks, so that its other jobs do not run into the same wall.
-async fn slow_down(ctx: &Ctx, admitted: &Admitted, error: &SendError) {
-    let tenant = &admitted.known.tenant;
-    let rest = match error.class() {
-        Class::Throttled(scope) => {
-            return throttle::slow_down(ctx, tenant, &admitted.job.to, admitted.attempt, scope, error).await;
-        }
-        Class::SenderBlocked => {
-            tracing::error!(
-                tenant = tenant.code,
-                code = error.code(),
-                error = error.message(),
-                "WhatsApp refuses this sender; its jobs wait: check token, account and payment, then `kmsnotif tenant whatsapp set`"
-            );
-            metrics::counter!(crate::telemetry::metric::SENDERS_BLOCKED).increment(1);
-            if let Err(error) = super::store::mark_blocked(&ctx.pool, tenant, error).await {
-                tracing::warn!(tenant = tenant.code, %error, "the block could not be recorded");
-            }
-            SENDER_PROBE
-        }
-        _ => return,
-    };
-    if let Err(error) = ctx.queue.block(&tenant.code, Utc::now() + rest).await {
-        tracing::warn!(tenant = tenant.code, %error, "the sender could not be slowed down");
-    }
-}
-
-/// A sender that was blocked sends again.
-async fn unblock(ctx: &Ctx, admitted: &Admitted) {
-    let tenant = &admitted.known.tenant;
-    match crate::tenant::store::clear_blocked(&ctx.pool, tenant.id).await {
-        Ok(true) => tracing::info!(tenant = tenant.code, "WhatsApp takes messages of this sender again"),
-        Ok(false) => {}
-        Err(error) => tracing::warn!(tenant = tenant.code, %error, "the end of the block could not be recorded"),
-    }
-    if let Err(error) = ctx.queue.unblock(&tenant.code).await {
-        tracing::warn!(tenant = tenant.code, %error, "the sender's lanes could not be opened");
     }
 }

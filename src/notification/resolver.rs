@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -25,6 +25,7 @@ use super::store::{self, webhook};
 use super::sweep;
 use crate::queue::{Events, Queue};
 use crate::render::Templates;
+use crate::sender;
 use crate::telemetry::metric;
 use crate::tenant::TenantId;
 
@@ -144,7 +145,7 @@ impl Resolver {
         for change in &changes {
             *verdicts.entry(verdict(change)).or_default() += 1;
         }
-        self.tell_silence(tenant, sender, &changes);
+        self.tell_silence(&mut tx, tenant, sender, &changes, now).await?;
         let again: Vec<Uuid> = changes
             .iter()
             .filter(|change| change.record.status == Status::Waiting)
@@ -172,11 +173,25 @@ impl Resolver {
             .unwrap_or(TTL_DEFAULT)
     }
 
-    /// Tells operators of unknown outcomes that stay so because Meta's webhook reports nothing of the sender.
-    fn tell_silence(&mut self, tenant: TenantId, sender: &Sender, changes: &[Change]) {
-        let staying = changes.iter().filter(|change| change.record.status == Status::Unknown).count();
-        if staying == 0 || self.told.get(&tenant).is_some_and(|told| told.elapsed() < SILENCE_TOLD_EVERY) {
-            return;
+    /// Tells operators of unknown outcomes that stay so because Meta's webhook reports nothing of the sender; if it
+    /// reported nothing at all since one of them, the tenant is told by mail as well. The account is locked.
+    async fn tell_silence(
+        &mut self,
+        tx: &mut PgConnection,
+        tenant: TenantId,
+        sender: &Sender,
+        changes: &[Change],
+        now: DateTime<Utc>,
+    ) -> Result<(), sqlx::Error> {
+        let staying: Vec<&Change> = changes.iter().filter(|change| change.record.status == Status::Unknown).collect();
+        if staying.is_empty() || self.told.get(&tenant).is_some_and(|told| told.elapsed() < SILENCE_TOLD_EVERY) {
+            return Ok(());
+        }
+        let staying_since = staying.iter().filter_map(|change| change.record.unknown_at).min().unwrap_or(now);
+        let staying = staying.len();
+        if !sender.evidence.is_alive(staying_since) {
+            let since = sender.evidence.event_at.unwrap_or(staying_since);
+            sender::record_silence(tx, tenant, since, &format!("outcomes that stay unknown: {staying}"), now).await?;
         }
         self.told.insert(tenant, Instant::now());
         tracing::error!(
@@ -185,6 +200,7 @@ impl Resolver {
             last_event = sender.evidence.event_at.map(|at: DateTime<Utc>| at.to_rfc3339()),
             "outcomes stay unknown, for Meta's webhook reports nothing of this sender: check its subscription, then `kmsnotif notification list --status unknown`"
         );
+        Ok(())
     }
 }
 

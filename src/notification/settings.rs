@@ -7,24 +7,48 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use kmsnotif_jobs::Kind;
 use sqlx::{PgConnection, PgPool};
 
 use crate::credit::price::{self, PriceBook, PriceKey};
+use crate::render::Template;
 use crate::secret::{Keyring, Secret};
+use crate::sender::{self, Held};
 use crate::tenant::{self, Tenant, TenantId};
 
 /// A change is looked for again for so long: it may be committed later than its time says, by another clock.
 const OVERLAP: TimeDelta = TimeDelta::minutes(2);
 
-/// A tenant with its sender's token opened.
+/// A tenant with its sender's token opened, and what holds its templates back.
 #[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) tenant: Tenant,
+    held: HashMap<(String, String), Held>,
     /// None without a configuration, or when no key opens it (which is logged).
     pub(crate) token: Option<Secret>,
 }
 
 impl Known {
+    /// What holds a template back; none for what may be sent, or is unknown.
+    pub(crate) fn held(&self, template: &Template) -> Option<Held> {
+        // Most tenants have none, and no key need be made.
+        if self.held.is_empty() {
+            return None;
+        }
+        self.held.get(&(template.name.clone(), template.language.as_str().to_owned())).copied()
+    }
+
+    /// Whether its switches let this kind be sent; if not, admission says so, whatever else holds it back.
+    pub(crate) fn sends(&self, kind: Kind) -> bool {
+        let is_active = self.tenant.configuration.as_ref().is_some_and(|configuration| configuration.active);
+        is_active && self.tenant.whatsapp_on && self.tenant.is_kind_on(kind)
+    }
+
+    /// Whether Meta refuses its sender as a whole.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.tenant.configuration.as_ref().is_some_and(|configuration| configuration.blocked.is_some())
+    }
+
     /// Jobs a second; nothing paces what cannot be sent.
     pub(crate) fn rate(&self) -> u32 {
         self.tenant.configuration.as_ref().map_or(0, |configuration| configuration.rate)
@@ -54,7 +78,8 @@ impl Settings {
             refreshed_at: RwLock::new(Utc::now()),
             used: RwLock::default(),
         };
-        settings.remember(tenant::store::list_all(pool).await?);
+        let tenants = tenant::store::list_all(pool).await?;
+        settings.remember(&mut *pool.acquire().await?, tenants).await?;
         Ok(settings)
     }
 
@@ -69,7 +94,7 @@ impl Settings {
             return Ok(Some(known));
         }
         let Some(tenant) = tenant::store::find_by_code(pool, code).await? else { return Ok(None) };
-        self.remember(vec![tenant]);
+        self.remember(&mut *pool.acquire().await?, vec![tenant]).await?;
         Ok(self.find(code))
     }
 
@@ -88,8 +113,8 @@ impl Settings {
 
     /// Loads tenants anew whose revision was found to be old.
     pub(crate) async fn reload(&self, connection: &mut PgConnection, ids: &[TenantId]) -> Result<(), sqlx::Error> {
-        self.remember(tenant::store::list_settings_by_id(connection, ids).await?);
-        Ok(())
+        let tenants = tenant::store::list_settings_by_id(&mut *connection, ids).await?;
+        self.remember(connection, tenants).await
     }
 
     /// Loads the prices anew.
@@ -100,21 +125,25 @@ impl Settings {
     }
 
     /// Loads what changed since the last call: tenants that admission has not met yet are paced by their rate too.
-    /// Returns the codes of tenants that changed and whose sender is not blocked.
+    /// Returns the codes of tenants whose configuration changed and whose sender is not blocked.
     pub(crate) async fn refresh(&self, pool: &PgPool) -> Result<Vec<String>, sqlx::Error> {
         let since = *self.refreshed_at.read().unwrap_or_else(PoisonError::into_inner) - OVERLAP;
         let started_at = Utc::now();
         let mut changed = tenant::store::list_changed(pool, since).await?;
         changed.retain(|tenant| self.find(&tenant.code).is_none_or(|known| known.tenant.revision < tenant.revision));
-        *self.refreshed_at.write().unwrap_or_else(PoisonError::into_inner) = started_at;
         // Whoever changed a configuration wants it tried: its lanes open at once if nothing blocks it now. What it
         // was before is not asked, for a block and its end may both lie within one round.
-        let unblocked = changed
-            .iter()
-            .filter(|tenant| tenant.configuration.as_ref().is_some_and(|configuration| configuration.blocked.is_none()))
-            .map(|tenant| tenant.code.clone())
-            .collect();
-        self.remember(changed);
+        let is_open = |tenant: &&Tenant| {
+            let known = self.find(&tenant.code);
+            let before = known.as_ref().and_then(|known| known.tenant.configuration.as_ref());
+            let now = tenant.configuration.as_ref().filter(|configuration| configuration.blocked.is_none());
+            now.is_some_and(|now| before.is_none_or(|before| before.updated_at < now.updated_at))
+        };
+        let unblocked = changed.iter().filter(is_open).map(|tenant| tenant.code.clone()).collect();
+        if !changed.is_empty() {
+            self.remember(&mut *pool.acquire().await?, changed).await?;
+        }
+        *self.refreshed_at.write().unwrap_or_else(PoisonError::into_inner) = started_at;
         Ok(unblocked)
     }
 
@@ -131,15 +160,23 @@ impl Settings {
         recorded.extend(used.iter().copied());
     }
 
-    fn remember(&self, tenants: Vec<Tenant>) {
-        let opened: Vec<Arc<Known>> = tenants.into_iter().map(|tenant| Arc::new(self.open(tenant))).collect();
+    /// Templates are read after the tenants: should they be newer, so is the tenant's revision, and admission sees it.
+    async fn remember(&self, connection: &mut PgConnection, tenants: Vec<Tenant>) -> Result<(), sqlx::Error> {
+        let ids: Vec<TenantId> = tenants.iter().map(|tenant| tenant.id).collect();
+        let mut held = sender::store::list_held(connection, &ids).await?;
+        let open = |tenant: Tenant| {
+            let held = held.remove(&tenant.id).unwrap_or_default();
+            Arc::new(self.open(tenant, held))
+        };
+        let opened: Vec<Arc<Known>> = tenants.into_iter().map(open).collect();
         let mut by_code = self.by_code.write().unwrap_or_else(PoisonError::into_inner);
         for known in opened {
             by_code.insert(known.tenant.code.clone(), known);
         }
+        Ok(())
     }
 
-    fn open(&self, tenant: Tenant) -> Known {
+    fn open(&self, tenant: Tenant, held: HashMap<(String, String), Held>) -> Known {
         let token = tenant.token(&self.keyring).and_then(|token| {
             token
                 .inspect_err(|error| {
@@ -147,6 +184,6 @@ impl Settings {
                 })
                 .ok()
         });
-        Known { tenant, token }
+        Known { tenant, held, token }
     }
 }

@@ -99,6 +99,8 @@ pub enum Reason {
     Superseded,
     /// Withdrawn by people, or its tenant was switched off while it waited.
     Cancelled,
+    /// Meta is known to refuse its template.
+    TemplateUnavailable,
     /// The message could not be rendered.
     RenderError,
     /// Meta refused this message for good.
@@ -129,6 +131,7 @@ impl Reason {
             Reason::Expired => "expired",
             Reason::Superseded => "superseded",
             Reason::Cancelled => "cancelled",
+            Reason::TemplateUnavailable => "template_unavailable",
             Reason::RenderError => "render_error",
             Reason::Rejected => "rejected",
             Reason::Undeliverable => "undeliverable",

@@ -216,6 +216,7 @@ impl World {
                     kmsnotif_jobs::parse(job.to_string().as_bytes()).map_err(|rejection| rejection.error).unwrap();
                 let known = self.writer.settings.find(&self.code).unwrap();
                 Step::Admit(admit::Request {
+                    template_refused: false,
                     recipient: phone::parse(&job.to, known.tenant.country).ok(),
                     recipient_hash: Some(self.hasher.hash(&job.to)),
                     language: known.tenant.language,

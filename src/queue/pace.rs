@@ -74,6 +74,19 @@ impl Queue {
             .await?)
     }
 
+    /// Claims the one try of a group that is held back: true at most once in `every`, whoever asks. Either way the
+    /// group's lanes rest until the next one is due, and then let one job through to claim it.
+    pub async fn claim_probe(&self, group: &str, every: Duration) -> Result<bool, QueueError> {
+        let pace = self.keys.pace(group);
+        let granted: i64 = self
+            .link
+            .try_call(async |mut connection| {
+                script::PROBE.key(&pace).arg(every.as_micros() as u64).invoke_async(&mut connection).await
+            })
+            .await?;
+        Ok(granted == 1)
+    }
+
     /// Lets a group go on at once.
     pub async fn unblock(&self, group: &str) -> Result<(), QueueError> {
         let pace = self.keys.pace(group);
@@ -84,7 +97,7 @@ impl Queue {
                     .atomic()
                     .cmd("HDEL")
                     .arg(&pace)
-                    .arg("blocked")
+                    .arg(&["blocked", "probe", "probed"])
                     .ignore()
                     .cmd("ZADD")
                     .arg(&self.keys.ready)

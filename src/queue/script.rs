@@ -27,3 +27,4 @@ script!(LOWER, "pace.lua", "lower.lua");
 script!(REST_PAIR, "pair.lua", "rest_pair.lua");
 script!(PAUSE, "pause.lua");
 script!(RESUME, "paused.lua", "resume.lua");
+script!(PROBE, "pace.lua", "probe.lua");

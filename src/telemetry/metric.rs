@@ -41,8 +41,12 @@ pub const TAKEOVERS: &str = "kmsnotif_takeovers_total";
 pub const LEASES_LOST: &str = "kmsnotif_leases_lost_total";
 /// Gauge: workers that gave a sign of life lately, as this process sees it.
 pub const WORKERS: &str = "kmsnotif_workers";
-/// Counter: attempts that WhatsApp refused because it blocks the sender as a whole.
+/// Counter: times that WhatsApp began to block a sender as a whole.
 pub const SENDERS_BLOCKED: &str = "kmsnotif_senders_blocked_total";
+/// Gauge: senders that WhatsApp blocks, as each scheduler sees it.
+pub const SENDERS_BLOCKED_NOW: &str = "kmsnotif_senders_blocked";
+/// Counter, labels `kind` and `severity`: what WhatsApp told of senders, accounts and templates, or did not tell.
+pub const SENDER_EVENTS: &str = "kmsnotif_sender_events_total";
 /// Counter: times a sender's rate was lowered because WhatsApp refused for too much.
 pub const RATES_LOWERED: &str = "kmsnotif_rates_lowered_total";
 /// Counter: jobs that waited because their patient had many messages within a short time.
@@ -69,7 +73,7 @@ pub const OUTCOMES_RESOLVED: &str = "kmsnotif_outcomes_resolved_total";
 pub const BILLED_OTHERWISE: &str = "kmsnotif_billed_otherwise_total";
 /// Counter: notifications refused for lack of credit (a transaction that is run again counts again).
 pub const REFUSALS: &str = "kmsnotif_insufficient_credit_total";
-/// Counter, label `reason` (`insufficient_credit` or `low_balance`): times a tenant was to be told.
+/// Counter, label `reason` (the mail's letter, as in `low_balance`): times a tenant was to be told.
 pub const ALERTS: &str = "kmsnotif_alerts_total";
 /// Gauge, label `status` (`waiting` or `failed`): mails in the outbox.
 pub const MAILS: &str = "kmsnotif_mails";
@@ -159,7 +163,9 @@ fn describe() {
     describe_counter!(TAKEOVERS, Unit::Count, "Jobs taken over from workers whose lease ran out.");
     describe_counter!(LEASES_LOST, Unit::Count, "Jobs another worker had taken over before they were acknowledged.");
     describe_gauge!(WORKERS, Unit::Count, "Workers that gave a sign of life lately.");
-    describe_counter!(SENDERS_BLOCKED, Unit::Count, "Attempts that WhatsApp refused because it blocks the sender.");
+    describe_counter!(SENDERS_BLOCKED, Unit::Count, "Times that WhatsApp began to block a sender.");
+    describe_gauge!(SENDERS_BLOCKED_NOW, Unit::Count, "Senders that WhatsApp blocks.");
+    describe_counter!(SENDER_EVENTS, Unit::Count, "What WhatsApp told of senders and templates, by kind and severity.");
     describe_counter!(RATES_LOWERED, Unit::Count, "Times a sender's rate was lowered after a refusal.");
     describe_counter!(PAIRS_DELAYED, Unit::Count, "Jobs delayed because of many messages to one patient.");
     describe_counter!(WEBHOOK_BODIES, Unit::Count, "Webhook bodies received, by source and outcome.");

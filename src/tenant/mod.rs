@@ -149,6 +149,8 @@ impl Configuration {
 pub struct Blocked {
     /// Since when.
     pub at: DateTime<Utc>,
+    /// What is to be done about: `token`, `account` or `payment`.
+    pub reason: Option<String>,
     /// Meta's `error.code`.
     pub code: Option<i32>,
     /// Meta's words.

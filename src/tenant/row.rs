@@ -54,7 +54,12 @@ fn read_reminders(row: &PgRow) -> Result<Reminders, sqlx::Error> {
 fn read_configuration(row: &PgRow) -> Result<Configuration, sqlx::Error> {
     let tenant_id: TenantId = row.try_get("tenant_id")?;
     let blocked = match row.try_get("blocked_at")? {
-        Some(at) => Some(Blocked { at, code: row.try_get("blocked_code")?, detail: row.try_get("blocked_detail")? }),
+        Some(at) => Some(Blocked {
+            at,
+            reason: row.try_get("blocked_reason")?,
+            code: row.try_get("blocked_code")?,
+            detail: row.try_get("blocked_detail")?,
+        }),
         None => None,
     };
     Ok(Configuration {

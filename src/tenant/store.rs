@@ -32,8 +32,8 @@ macro_rules! select_tenant {
              t.finance_phone, t.low_balance_threshold, t.retention_days, t.whatsapp_on, t.kinds_off, t.revision, \
              t.reminders_on, t.reminder_offsets, t.reminder_opens, t.reminder_closes, \
              w.sender, w.phone_number_id, w.waba_id, w.country as w_country, w.currency as w_currency, w.rate, \
-             w.active, w.token_key_id, w.token_sealed, w.blocked_at, w.blocked_code, w.blocked_detail, \
-             w.updated_at as w_updated_at \
+             w.active, w.token_key_id, w.token_sealed, w.blocked_at, w.blocked_reason, w.blocked_code, \
+             w.blocked_detail, w.updated_at as w_updated_at \
              from tenant t left join whatsapp_configuration w using (tenant_id) ",
             $rest
         )
@@ -318,7 +318,8 @@ pub async fn set_configuration(
                 country = excluded.country, currency = excluded.currency, \
                 rate = coalesce($7, w.rate), active = coalesce($8, w.active), \
                 token_key_id = excluded.token_key_id, token_sealed = excluded.token_sealed, \
-                blocked_at = null, blocked_code = null, blocked_detail = null, updated_at = now()",
+                blocked_at = null, blocked_reason = null, blocked_code = null, blocked_detail = null, \
+                updated_at = now()",
     )
     .bind(tenant.id)
     .bind(change.sender.as_str())
@@ -357,7 +358,8 @@ pub async fn list_codes_of_sender(
     .await
 }
 
-/// Marks a tenant's sender as refused by Meta; true if it was not marked before.
+/// Marks a tenant's sender as refused by Meta; true if it was not marked before, and then producers and operators are
+/// told by a trigger (`migrations/0013_sender.sql`).
 ///
 /// `revision` is the one whose token was refused: a report that comes late does not block its successor. (The sealed
 /// bytes would not do: rotation changes them, and workers that hold the old ones are right all the same.)
@@ -365,30 +367,32 @@ pub async fn mark_blocked(
     executor: impl PgExecutor<'_>,
     id: TenantId,
     revision: i64,
+    reason: &str,
     code: Option<i32>,
     detail: Option<&str>,
 ) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
         "with locked as (select tenant_id from tenant where tenant_id = $1 and revision = $4 for update) \
-         update whatsapp_configuration w set blocked_at = now(), blocked_code = $2, blocked_detail = $3, \
-                updated_at = now() \
+         update whatsapp_configuration w set blocked_at = now(), blocked_reason = $5, blocked_code = $2, \
+                blocked_detail = $3, updated_at = now() \
          from locked where w.tenant_id = locked.tenant_id and w.blocked_at is null",
     )
     .bind(id)
     .bind(code)
     .bind(detail.map(|text| text.replace('\0', "")))
     .bind(revision)
+    .bind(reason)
     .execute(executor)
     .await?;
     Ok(done.rows_affected() > 0)
 }
 
-/// Frees a tenant's sender again; true if it was blocked.
+/// Frees a tenant's sender again; true if it was blocked, and then it is told as its block was.
 pub async fn clear_blocked(executor: impl PgExecutor<'_>, id: TenantId) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
         "with locked as (select tenant_id from tenant where tenant_id = $1 for update) \
-         update whatsapp_configuration w set blocked_at = null, blocked_code = null, blocked_detail = null, \
-                updated_at = now() \
+         update whatsapp_configuration w set blocked_at = null, blocked_reason = null, blocked_code = null, \
+                blocked_detail = null, updated_at = now() \
          from locked where w.tenant_id = locked.tenant_id and w.blocked_at is not null",
     )
     .bind(id)

@@ -106,9 +106,9 @@ async fn the_token_stays_until_another_is_given(pool: PgPool) {
     assert_eq!(first.token(&keys).unwrap().unwrap(), Secret::new("token-1"));
     assert_eq!(first.configuration.as_ref().unwrap().rate, 80);
 
-    assert!(store::mark_blocked(&pool, first.id, first.revision, Some(190), Some("expired")).await.unwrap());
+    assert!(store::mark_blocked(&pool, first.id, first.revision, "token", Some(190), Some("expired")).await.unwrap());
     let blocked = store::get(&pool, "a").await.unwrap();
-    let again = store::mark_blocked(&pool, first.id, blocked.revision, Some(190), None).await.unwrap();
+    let again = store::mark_blocked(&pool, first.id, blocked.revision, "token", Some(190), None).await.unwrap();
     assert!(!again, "it was blocked before");
     assert_eq!(blocked.configuration.unwrap().blocked.unwrap().code, Some(190));
     assert!(blocked.revision > first.revision);
@@ -122,7 +122,7 @@ async fn the_token_stays_until_another_is_given(pool: PgPool) {
     let second = store::set_configuration(&pool, &keys, "a", &configuration(Some("token-2")), "test").await.unwrap();
     assert_eq!(second.configuration.unwrap().rate, 200, "what is not named stays");
     assert!(
-        !store::mark_blocked(&pool, first.id, blocked.revision, Some(190), None).await.unwrap(),
+        !store::mark_blocked(&pool, first.id, blocked.revision, "token", Some(190), None).await.unwrap(),
         "a late report of the old token"
     );
 }

@@ -14,6 +14,7 @@ mod class; // the one table of error codes
 mod client; // one template message, one outcome
 mod error; // SendError
 mod exchange; // HTTP, and the proof of what was written
+mod fault; // what a code says of a sender or a template as a whole
 mod mask; // phone numbers out of foreign texts
 mod opaque; // the data Meta echoes
 mod payload; // the request's JSON
@@ -28,6 +29,7 @@ pub use class::{Class, OUTCOME_ACCEPTED, Part, Scope, opts_out, reason};
 pub use client::{Accepted, Client, MessageStatus, Options, Outgoing, PhoneNumber, Sender};
 pub use error::SendError;
 pub use exchange::ClientError;
+pub use fault::{Block, TemplateFault, template_fault};
 pub use mask::mask;
 pub use opaque::{NotOurs, Opaque};
 pub use signature::{handshake, verify_signature};

@@ -24,13 +24,13 @@ async fn ask(app: &TestApp, arguments: &[&str], api: &str) -> Answer {
 async fn each_sender_that_meta_refuses_is_named_with_its_remedy() {
     let app = TestApp::builder()
         .workers(0)
-        .tenant("rs-expired", 10)
+        .tenant("rs-lapsed", 10)
         .tenant("rs-off", 10)
         .tenant("rs-missing", 10)
         .tenant("rs-another", 10)
         .start()
         .await;
-    for (id, tenant) in [(1_001, "rs-harapan"), (1_002, "rs-expired"), (1_003, "rs-off")] {
+    for (id, tenant) in [(1_001, "rs-harapan"), (1_002, "rs-lapsed"), (1_003, "rs-off")] {
         app.simulator.set_sender(Sender {
             phone_number_id: id.to_string(),
             waba_id: (id + 1_000).to_string(),
@@ -38,7 +38,7 @@ async fn each_sender_that_meta_refuses_is_named_with_its_remedy() {
             verified_name: tenant.to_owned(),
         });
     }
-    app.simulator.expire_token("token-rs-expired");
+    app.simulator.expire_token("token-rs-lapsed");
     app.simulator.expire_token("token-rs-off");
     app.run(&["tenant", "set", "--tenant", "rs-off", "--whatsapp", "off"]).await.ok();
     // The simulator makes up a sender for every number.
@@ -59,8 +59,8 @@ async fn each_sender_that_meta_refuses_is_named_with_its_remedy() {
         states,
         [
             ("rs-another", &"warn".into()),
-            ("rs-expired", &"fail".into()),
             ("rs-harapan", &"ok".into()),
+            ("rs-lapsed", &"fail".into()),
             ("rs-missing", &"fail".into()),
             ("rs-off", &"warn".into()),
         ]
@@ -71,7 +71,7 @@ async fn each_sender_that_meta_refuses_is_named_with_its_remedy() {
     };
     let set = |tenant: &str| format!("`kmsnotif tenant whatsapp set --tenant {tenant} --sender +6221555");
     assert_eq!(words("rs-harapan"), "Meta knows +62215551001 as rs-harapan, quality GREEN: nothing to do");
-    for tenant in ["rs-expired", "rs-off"] {
+    for tenant in ["rs-lapsed", "rs-off"] {
         let words = words(tenant);
         assert!(
             words.contains("Meta does not take its token: ") && words.contains("(190): make a new token"),
@@ -92,11 +92,11 @@ async fn each_sender_that_meta_refuses_is_named_with_its_remedy() {
     );
 
     // Restored, and asked of one tenant alone.
-    app.simulator.restore_token("token-rs-expired");
-    let answer = ask(&app, &["--tenant", "rs-expired"], app.simulator.url().as_str()).await;
+    app.simulator.restore_token("token-rs-lapsed");
+    let answer = ask(&app, &["--tenant", "rs-lapsed"], app.simulator.url().as_str()).await;
     assert_eq!(
         senders(&answer).iter().map(|(of, found)| (of.as_str(), &found["state"])).collect::<Vec<_>>(),
-        [("rs-expired", &"ok".into())]
+        [("rs-lapsed", &"ok".into())]
     );
 
     // Nobody listens on the port of a simulator that stopped.

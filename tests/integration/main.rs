@@ -32,6 +32,7 @@ mod reminder; // from a booked appointment to the phone, once
 mod resend; // what was not sent goes out once more, and once
 mod rotate; // secrets move to a new key beside everything else
 mod scale; // workers come and go under load
+mod sender; // senders and templates that Meta holds back
 mod start; // settings that stop a process at its start
 mod stuck; // a lock that somebody keeps
 mod tidy; // the rules of the house

@@ -98,7 +98,7 @@ async fn pausing_everything_and_going_on_under_load_sends_each_once() {
 async fn resuming_a_tenant_tries_its_blocked_sender_at_once() {
     let app = TestApp::start().await;
     let known = app.tenant("rs-harapan").await;
-    tenant::store::mark_blocked(&app.pool, known.id, known.revision, Some(190), None).await.unwrap();
+    tenant::store::mark_blocked(&app.pool, known.id, known.revision, "token", Some(190), None).await.unwrap();
     app.queue().block("rs-harapan", chrono::Utc::now() + chrono::TimeDelta::hours(1)).await.unwrap();
     app.queue().lower("rs-harapan", Duration::from_hours(1)).await.unwrap();
     app.enqueue(&registration("BLOCKED")).await;

@@ -203,6 +203,7 @@ fn capabilities_meet_in_notification_and_nowhere_else() {
         "src/render/",
         "src/queue/",
         "src/secret/",
+        "src/sender/",
         "src/config/",
         "src/reminder/",
     ];

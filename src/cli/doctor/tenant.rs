@@ -6,7 +6,7 @@ use chrono::Utc;
 use rust_decimal::Decimal;
 use sqlx::PgPool;
 
-use super::{Args, Finding, sender, store};
+use super::{Args, Finding, sender, standing, store};
 use crate::config::Lookup;
 use crate::credit::price::{self, PriceBook, PriceKey};
 use crate::render::Category;
@@ -36,6 +36,7 @@ pub(super) async fn check(pool: &PgPool, lookup: &Lookup<'_>, args: &Args) -> an
     for tenant in &tenants {
         findings.extend(judge(tenant, &book, available.get(&tenant.id).copied().unwrap_or_default()));
     }
+    findings.extend(standing::check(pool, &tenants).await?);
     let clean = findings.len() == before;
     findings.push(match (tenants.len(), clean) {
         (0, _) => Finding::warn("tenants", "there is none", "add one with `kmsnotif tenant add`"),
@@ -120,10 +121,19 @@ pub(super) fn judge(tenant: &Tenant, book: &PriceBook, available: Decimal) -> Ve
     if let Some(blocked) = &configuration.blocked {
         let words = whatsapp::mask(blocked.detail.as_deref().unwrap_or("no reason given"));
         let error = blocked.code.map(|error| format!(" ({error})")).unwrap_or_default();
+        let remedy = match blocked.reason.as_deref() {
+            Some("payment") => {
+                "have its payment method put in order at Meta; it goes on by itself within a minute".to_owned()
+            }
+            Some("account") => {
+                "have it settled with Meta (Account quality); it goes on by itself within a minute".to_owned()
+            }
+            _ => format!("set a new token with `kmsnotif tenant whatsapp set --tenant {code} … < token.txt`"),
+        };
         findings.push(Finding::fail(
             &check,
             format!("Meta refuses its sender since {}, its jobs wait: {words}{error}", blocked.at.format("%F %R UTC")),
-            "put its account or token at Meta in order, then set the token again",
+            remedy,
         ));
     }
     if configuration.rate > RATE_META {

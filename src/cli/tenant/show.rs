@@ -74,6 +74,8 @@ struct ConfigurationAnswer {
 #[derive(Debug, Serialize)]
 struct BlockedAnswer {
     at: DateTime<Utc>,
+    /// What is to be done about: `token`, `account` or `payment`.
+    reason: Option<String>,
     code: Option<i32>,
     detail: Option<String>,
 }
@@ -130,6 +132,7 @@ impl ConfigurationAnswer {
             token_key_id: configuration.token.key_id.clone(),
             blocked: configuration.blocked.as_ref().map(|blocked| BlockedAnswer {
                 at: blocked.at,
+                reason: blocked.reason.clone(),
                 code: blocked.code,
                 detail: blocked.detail.clone(),
             }),

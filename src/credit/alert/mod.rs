@@ -11,38 +11,20 @@
 //! address for alerts gets none; operators see a warning and a metric in either case.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 
 use super::ledger;
 use crate::database;
-use crate::mail::{self, Letter, Outgoing};
-use crate::telemetry::metric;
-use crate::tenant::{self, Tenant, TenantId};
+use crate::mail::Letter;
+use crate::mail::alert::{AGAIN_AFTER, count, find_tenant, write};
+use crate::tenant::TenantId;
 
 pub mod store;
 #[cfg(test)]
 mod tests;
 
-/// A tenant is told of the same thing so long after the last time at the earliest.
-pub const AGAIN_AFTER: TimeDelta = TimeDelta::hours(6);
 /// Refusals are counted so long before the first mail tells of them.
 pub const GATHER: TimeDelta = TimeDelta::minutes(1);
-
-/// What a tenant is told of; the spelling is the metric's label and the beginning of the mail's key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reason {
-    InsufficientCredit,
-    LowBalance,
-}
-
-impl Reason {
-    fn as_str(self) -> &'static str {
-        match self {
-            Reason::InsufficientCredit => "insufficient_credit",
-            Reason::LowBalance => "low_balance",
-        }
-    }
-}
 
 /// Tells every tenant that is due; says how many. Safe beside other schedulers, and to run again.
 pub async fn tell(pool: &PgPool, now: DateTime<Utc>) -> Result<usize, sqlx::Error> {
@@ -68,9 +50,10 @@ async fn tell_refusals(pool: &PgPool, id: TenantId, now: DateTime<Utc>) -> Resul
         available: balance.available,
         currency: balance.currency,
     };
-    write(&mut tx, &tenant, Reason::InsufficientCredit, letter, now).await?;
+    let reason = letter.name();
+    write(&mut tx, &tenant, letter, now).await?;
     tx.commit().await?;
-    count(Reason::InsufficientCredit);
+    count(reason);
     tracing::warn!(
         tenant = tenant.code,
         refused = refusals.count,
@@ -88,9 +71,10 @@ async fn tell_low_balance(pool: &PgPool, id: TenantId, now: DateTime<Utc>) -> Re
     let Some(tenant) = find_tenant(&mut tx, id).await? else { return Ok(false) };
     let (available, threshold) = (low.available, low.threshold);
     let letter = Letter::LowBalance { available, threshold, currency: tenant.currency, at: now };
-    write(&mut tx, &tenant, Reason::LowBalance, letter, now).await?;
+    let reason = letter.name();
+    write(&mut tx, &tenant, letter, now).await?;
     tx.commit().await?;
-    count(Reason::LowBalance);
+    count(reason);
     tracing::warn!(
         tenant = tenant.code,
         %available,
@@ -99,26 +83,4 @@ async fn tell_low_balance(pool: &PgPool, id: TenantId, now: DateTime<Utc>) -> Re
         "a tenant's credit fell below its threshold"
     );
     Ok(true)
-}
-
-async fn find_tenant(tx: &mut PgConnection, id: TenantId) -> Result<Option<Tenant>, sqlx::Error> {
-    Ok(tenant::store::list_settings_by_id(tx, &[id]).await?.pop())
-}
-
-/// Writes the mail into the outbox, if there is an address.
-async fn write(
-    tx: &mut PgConnection,
-    tenant: &Tenant,
-    reason: Reason,
-    letter: Letter,
-    now: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    let Some(to) = &tenant.alert_email else { return Ok(()) };
-    let key = format!("{}:{}:{}", reason.as_str(), tenant.id, now.timestamp_micros());
-    mail::store::insert(tx, &Outgoing { tenant_id: tenant.id, key, to, letter }).await?;
-    Ok(())
-}
-
-fn count(reason: Reason) {
-    metrics::counter!(metric::ALERTS, "reason" => reason.as_str()).increment(1);
 }

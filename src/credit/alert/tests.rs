@@ -6,8 +6,8 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 
 use super::*;
-use crate::tenant::TenantChange;
 use crate::tenant::tests::add;
+use crate::tenant::{self, Tenant, TenantChange};
 
 fn at(minutes: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_795_000_000, 0).unwrap() + TimeDelta::minutes(minutes)

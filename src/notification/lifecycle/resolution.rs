@@ -42,7 +42,7 @@ impl Evidence {
     }
 
     /// Whether the webhook reported anything at or after this moment.
-    fn is_alive(&self, at: DateTime<Utc>) -> bool {
+    pub(crate) fn is_alive(&self, at: DateTime<Utc>) -> bool {
         self.event_at.is_some_and(|latest| latest >= at)
     }
 }

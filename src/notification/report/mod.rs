@@ -1,10 +1,11 @@
 //! What Meta reports: stored webhook bodies, applied by workers, in batches, in any order, safely twice.
 //!
 //! One transaction claims some bodies and applies all of their changes: the statuses of messages ([`status`]) first,
-//! then what patients want ([`patient`]). Whose accounts that takes is found out before any is locked, so that all of
-//! them are locked at once, in their order.
+//! then what patients want ([`patient`]), then what is told of senders and templates ([`sender`]). Whose accounts that
+//! takes is found out before any is locked, so that all of them are locked at once, in their order.
 
 mod patient;
+mod sender;
 mod status;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::store::{self, Stuck, webhook};
 use crate::database::is_locked;
 use crate::opt_out;
 use crate::secret::PhoneHasher;
+use crate::sender::News;
 use crate::telemetry::metric::WEBHOOKS_UNREADABLE;
 use crate::whatsapp::webhook::{Change, StatusEvent, parse};
 pub(super) use patient::{Refused, refused_words};
@@ -71,7 +73,7 @@ pub(crate) async fn apply_some(
     }
     let mut tx = store::begin_claiming(pool).await?;
     let bodies = webhook::claim(&mut tx, BODIES_MAX, &stuck.list_put_off()).await?;
-    let Told { statuses, heard, speaking, applied } = read_all(&bodies, hasher);
+    let Told { statuses, heard, speaking, news, mut applied } = read_all(&bodies, hasher);
     let mut statuses = status::gather(&mut tx, statuses, hasher).await?;
     let mut words = patient::address(&mut tx, &heard).await?;
     let tenants = statuses.targets.iter().flatten().map(|(tenant, _)| *tenant);
@@ -87,6 +89,12 @@ pub(crate) async fn apply_some(
     let lines = status::apply(&mut tx, &statuses).await?;
     words.extend(refused_words(&mut tx, &patient::list_refused(&statuses, &accounts.locked)).await?);
     opt_out::store::record(&mut tx, &words, Utc::now()).await?;
+    let unlearned = crate::sender::learn(&mut tx, &news).await?;
+    if !unlearned.is_empty() {
+        // Somebody keeps a tenant's row: these bodies are applied again, whole, in a while.
+        applied.retain(|(id, _)| !unlearned.contains(id));
+        stuck.put_off(unlearned.into_iter().collect());
+    }
     let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
     webhook::mark_applied(&mut tx, &applied).await?;
     tx.commit().await?;
@@ -105,6 +113,8 @@ struct Told {
     heard: Vec<patient::Heard>,
     /// Bodies in which a patient says something.
     speaking: Vec<Uuid>,
+    /// Of senders and templates.
+    news: Vec<News>,
     /// Each body, and why not all of it could be read.
     applied: Vec<(Uuid, Option<String>)>,
 }
@@ -117,8 +127,9 @@ fn read_all(bodies: &[(Uuid, Vec<u8>)], hasher: &PhoneHasher) -> Told {
         let heard_before = told.heard.len();
         for change in changes {
             told.heard.extend(patient::listen(&change, hasher));
-            if let Change::Status(event) = change {
-                told.statuses.push(*event);
+            match change {
+                Change::Status(event) => told.statuses.push(*event),
+                change => told.news.extend(sender::news(&change, *id)),
             }
         }
         if told.heard.len() > heard_before {

@@ -31,7 +31,7 @@ use super::record::Record;
 use crate::credit::price::{self, PriceKey};
 use crate::opt_out::PhoneHash;
 use crate::tenant::{self, E164, Tenant, TenantId};
-use crate::whatsapp::SendError;
+use crate::whatsapp::{Block, SendError};
 
 pub(crate) use account::{
     FreeAccounts, Locked, Stuck, begin, begin_claiming, find_by_key, list_revisions, lock_accounts, lock_free_accounts,
@@ -148,13 +148,14 @@ pub(crate) async fn claim_outbox(
     Ok(rows)
 }
 
-/// Records that Meta refuses a tenant's sender.
-pub(crate) async fn mark_blocked(pool: &PgPool, tenant: &Tenant, error: &SendError) -> Result<(), sqlx::Error> {
+/// Records that Meta refuses a tenant's sender; true if nobody had recorded it.
+pub(crate) async fn mark_blocked(pool: &PgPool, tenant: &Tenant, error: &SendError) -> Result<bool, sqlx::Error> {
     if tenant.configuration.as_ref().is_none_or(|configuration| configuration.blocked.is_some()) {
-        return Ok(());
+        return Ok(false);
     }
     let code = error.code().and_then(|code| i32::try_from(code).ok());
-    tenant::store::mark_blocked(pool, tenant.id, tenant.revision, code, Some(error.message())).await.map(|_| ())
+    let reason = Block::of_code(error.code()).as_str();
+    tenant::store::mark_blocked(pool, tenant.id, tenant.revision, reason, code, Some(error.message())).await
 }
 
 /// Finds the key of phone hashes, sealed.

@@ -1,7 +1,7 @@
 -- The pace of a group, shared by all workers; prepended to the scripts that take from it or lower it.
 -- `pace:<group>` is a hash: rate (as set), tat (GCRA's theoretical arrival time), total (tokens taken so far),
 -- noted (time of the newest entry of the log), factor and lowered (what was left of the rate at a refusal, and when),
--- rest and blocked (nothing is taken before). `taken:<group>` is a list, `time:total before`, of the last window.
+-- rest and blocked (nothing is taken before), probe and probed (probe.lua). `taken:<group>` is a list, `time:total before`, of the last window.
 
 -- What may start at once after idling, as a part of a second of the rate.
 local BURST_US = 50000
@@ -12,6 +12,8 @@ local WINDOW_US = 1020000
 local NOTE_US = 1000
 -- A group that starts nothing for so long is told its rate again by the worker that next meets it.
 local PACE_FORGOTTEN_MS = 86400000
+-- A group that waits for a probe (probe.lua) gets one token, and then rests for as long as a probe needs to claim.
+local PROBE_REST_US = 5000000
 -- The pace of a group whose rate nobody has told yet.
 local RATE_UNKNOWN = 80
 -- After refusals the whole rate would be won back in so long; half of it, in half of that.
@@ -27,10 +29,15 @@ end
 -- Returns how many were taken, the microsecond at which the next one is free, and whether the rate is known.
 local function take(prefix, group, want, now)
     local pace, log = prefix .. 'pace:' .. group, prefix .. 'taken:' .. group
-    local state = redis.call('HMGET', pace, 'rate', 'tat', 'total', 'noted', 'factor', 'lowered', 'rest', 'blocked')
+    local state = redis.call('HMGET', pace, 'rate', 'tat', 'total', 'noted', 'factor', 'lowered', 'rest', 'blocked', 'probe')
     local known = state[1] and true or false
     local closed = math.max(tonumber(state[7] or 0), tonumber(state[8] or 0))
     if closed > now then return 0, closed, known end
+    if state[9] then
+        redis.call('HDEL', pace, 'probe')
+        redis.call('HSET', pace, 'blocked', string.format('%.0f', now + PROBE_REST_US))
+        return 1, now + PROBE_REST_US, known
+    end
     local rate = tonumber(state[1] or RATE_UNKNOWN)
     if rate <= 0 then return want, now, known end
     rate = rate * factor_at(state[5], state[6], now)

@@ -204,6 +204,8 @@ impl fmt::Debug for Inbound {
 pub struct TemplateStatus {
     /// The WhatsApp business account.
     pub waba_id: String,
+    /// Meta's time of it; none when Meta left it out.
+    pub at: Option<DateTime<Utc>>,
     /// Meta's id of the template.
     pub template_id: Option<String>,
     /// The template's name.
@@ -225,6 +227,8 @@ pub struct TemplateStatus {
 pub struct TemplateCategory {
     /// The WhatsApp business account.
     pub waba_id: String,
+    /// Meta's time of it; none when Meta left it out.
+    pub at: Option<DateTime<Utc>>,
     /// Meta's id of the template.
     pub template_id: Option<String>,
     /// The template's name.
@@ -246,6 +250,8 @@ pub struct TemplateCategory {
 pub struct TemplateQuality {
     /// The WhatsApp business account.
     pub waba_id: String,
+    /// Meta's time of it; none when Meta left it out.
+    pub at: Option<DateTime<Utc>>,
     /// Meta's id of the template.
     pub template_id: Option<String>,
     /// The template's name.
@@ -263,6 +269,8 @@ pub struct TemplateQuality {
 pub struct PhoneQuality {
     /// The WhatsApp business account.
     pub waba_id: String,
+    /// Meta's time of it; none when Meta left it out.
+    pub at: Option<DateTime<Utc>>,
     /// The sender's number as Meta shows it.
     pub display_phone_number: Option<String>,
     /// ONBOARDING, THROUGHPUT_UPGRADE ….
@@ -278,6 +286,8 @@ pub struct PhoneQuality {
 pub struct AccountAlert {
     /// The WhatsApp business account.
     pub waba_id: String,
+    /// Meta's time of it; none when Meta left it out.
+    pub at: Option<DateTime<Utc>>,
     /// What it is about, as in `PHONE_NUMBER`.
     pub entity_type: Option<String>,
     /// The id of what it is about.
@@ -297,6 +307,8 @@ pub struct AccountAlert {
 pub struct AccountUpdate {
     /// The WhatsApp business account.
     pub waba_id: String,
+    /// Meta's time of it; none when Meta left it out.
+    pub at: Option<DateTime<Utc>>,
     /// ACCOUNT_RESTRICTION, DISABLED_UPDATE, ACCOUNT_VIOLATION ….
     pub event: String,
     /// The violation, the state of a ban or the restrictions, in Meta's words.
@@ -308,6 +320,8 @@ pub struct AccountUpdate {
 pub struct AccountErrors {
     /// The WhatsApp business account.
     pub waba_id: String,
+    /// Meta's time of it; none when Meta left it out.
+    pub at: Option<DateTime<Utc>>,
     /// The sender; empty when Meta left it out.
     pub phone_number_id: String,
     /// The errors.

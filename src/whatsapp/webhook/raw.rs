@@ -21,6 +21,8 @@ pub(super) struct Entry<'a> {
     #[serde(default, borrow)]
     pub(super) id: Scalar<'a>,
     #[serde(default, borrow)]
+    pub(super) time: Scalar<'a>,
+    #[serde(default, borrow)]
     pub(super) changes: Vec<&'a RawValue>,
 }
 

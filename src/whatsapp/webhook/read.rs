@@ -41,13 +41,19 @@ pub fn parse(raw: &[u8]) -> Result<Vec<Change>, NotReadable> {
     let mut changes = Vec::with_capacity(delivery.entry.len());
     for entry in delivery.entry {
         let Some(entry) = read::<Entry<'_>>(entry, "entry", &mut changes) else { continue };
-        let waba_id = entry.id.text().unwrap_or_default();
+        let from = From { waba_id: entry.id.text().unwrap_or_default(), at: time(&entry.time) };
         for change in entry.changes {
             let Some(change) = read::<EntryChange<'_>>(change, "changes", &mut changes) else { continue };
-            read_change(&waba_id, &change, &mut changes);
+            read_change(&from, &change, &mut changes);
         }
     }
     Ok(changes)
+}
+
+/// Which account an entry is of, and when Meta says it was.
+struct From {
+    waba_id: String,
+    at: Option<DateTime<Utc>>,
 }
 
 /// Reads one element, or records why it cannot be read.
@@ -75,18 +81,18 @@ fn place(error: &serde_json::Error) -> String {
     format!("{kind} at line {} column {}", error.line(), error.column())
 }
 
-fn read_change(waba_id: &str, change: &EntryChange<'_>, changes: &mut Vec<Change>) {
+fn read_change(from: &From, change: &EntryChange<'_>, changes: &mut Vec<Change>) {
     let (field, value) = (change.field.as_ref(), change.value);
     let one = match field {
-        "messages" => return read_messages(waba_id, value, changes),
-        "user_preferences" => return read_preferences(waba_id, value, changes),
-        "message_template_status_update" => read(value, field, changes).map(|raw| template_status(waba_id, &raw)),
-        "template_category_update" => read(value, field, changes).map(|raw| template_category(waba_id, &raw)),
-        "message_template_quality_update" => read(value, field, changes).map(|raw| template_quality(waba_id, &raw)),
-        "phone_number_quality_update" => read(value, field, changes).map(|raw| phone_quality(waba_id, &raw)),
-        "account_alerts" => read(value, field, changes).map(|raw| Ok(account_alert(waba_id, &raw))),
-        "account_update" => read(value, field, changes).map(|raw| account_update(waba_id, &raw)),
-        _ => Some(Ok(Change::Other { waba_id: waba_id.to_owned(), field: mask_bounded(field, 64) })),
+        "messages" => return read_messages(from, value, changes),
+        "user_preferences" => return read_preferences(&from.waba_id, value, changes),
+        "message_template_status_update" => read(value, field, changes).map(|raw| template_status(from, &raw)),
+        "template_category_update" => read(value, field, changes).map(|raw| template_category(from, &raw)),
+        "message_template_quality_update" => read(value, field, changes).map(|raw| template_quality(from, &raw)),
+        "phone_number_quality_update" => read(value, field, changes).map(|raw| phone_quality(from, &raw)),
+        "account_alerts" => read(value, field, changes).map(|raw| Ok(account_alert(from, &raw))),
+        "account_update" => read(value, field, changes).map(|raw| account_update(from, &raw)),
+        _ => Some(Ok(Change::Other { waba_id: from.waba_id.clone(), field: mask_bounded(field, 64) })),
     };
     match one {
         Some(Ok(read)) => changes.push(read),
@@ -95,22 +101,26 @@ fn read_change(waba_id: &str, change: &EntryChange<'_>, changes: &mut Vec<Change
     }
 }
 
-fn read_messages(waba_id: &str, value: &RawValue, changes: &mut Vec<Change>) {
+fn read_messages(from: &From, value: &RawValue, changes: &mut Vec<Change>) {
     let Some(value) = read::<Messages<'_>>(value, "messages", changes) else { return };
     let phone_number_id = value.metadata.and_then(|metadata| metadata.phone_number_id.text()).unwrap_or_default();
     for raw in value.statuses.unwrap_or_default() {
         let Some(raw) = read(raw, "statuses", changes) else { continue };
-        changes.push(status(waba_id, &phone_number_id, &raw).unwrap_or_else(|missing| unreadable("statuses", missing)));
+        changes.push(
+            status(&from.waba_id, &phone_number_id, &raw).unwrap_or_else(|missing| unreadable("statuses", missing)),
+        );
     }
     for raw in value.messages.unwrap_or_default() {
         let Some(raw) = read(raw, "messages", changes) else { continue };
-        changes
-            .push(inbound(waba_id, &phone_number_id, &raw).unwrap_or_else(|missing| unreadable("messages", missing)));
+        changes.push(
+            inbound(&from.waba_id, &phone_number_id, &raw).unwrap_or_else(|missing| unreadable("messages", missing)),
+        );
     }
     let errors = errors(value.errors.as_deref().unwrap_or_default());
     if !errors.is_empty() {
         changes.push(Change::AccountErrors(Box::new(AccountErrors {
-            waba_id: waba_id.to_owned(),
+            waba_id: from.waba_id.clone(),
+            at: from.at,
             phone_number_id,
             errors,
         })));
@@ -190,7 +200,7 @@ fn preference(waba_id: &str, phone_number_id: &str, raw: &RawPreference<'_>) -> 
     })))
 }
 
-fn template_status(waba_id: &str, raw: &RawTemplate<'_>) -> Result<Change, Missing> {
+fn template_status(from: &From, raw: &RawTemplate<'_>) -> Result<Change, Missing> {
     let info = raw.other_info.as_ref().or(raw.rejection_info.as_ref());
     let details = info.and_then(|info| {
         let parts = [&info.title, &info.description, &info.reason, &info.recommendation];
@@ -198,7 +208,8 @@ fn template_status(waba_id: &str, raw: &RawTemplate<'_>) -> Result<Change, Missi
         (!parts.is_empty()).then(|| mask_bounded(&parts.join(": "), ERROR_CHARACTERS_MAX))
     });
     Ok(Change::TemplateStatus(Box::new(TemplateStatus {
-        waba_id: waba_id.to_owned(),
+        waba_id: from.waba_id.clone(),
+        at: from.at,
         template_id: raw.message_template_id.text(),
         name: raw.message_template_name.text().ok_or("message_template_name is missing")?,
         language: raw.message_template_language.text().ok_or("message_template_language is missing")?,
@@ -209,9 +220,10 @@ fn template_status(waba_id: &str, raw: &RawTemplate<'_>) -> Result<Change, Missi
     })))
 }
 
-fn template_category(waba_id: &str, raw: &RawTemplate<'_>) -> Result<Change, Missing> {
+fn template_category(from: &From, raw: &RawTemplate<'_>) -> Result<Change, Missing> {
     Ok(Change::TemplateCategory(Box::new(TemplateCategory {
-        waba_id: waba_id.to_owned(),
+        waba_id: from.waba_id.clone(),
+        at: from.at,
         template_id: raw.message_template_id.text(),
         name: raw.message_template_name.text().ok_or("message_template_name is missing")?,
         language: raw.message_template_language.text().ok_or("message_template_language is missing")?,
@@ -222,9 +234,10 @@ fn template_category(waba_id: &str, raw: &RawTemplate<'_>) -> Result<Change, Mis
     })))
 }
 
-fn template_quality(waba_id: &str, raw: &RawTemplate<'_>) -> Result<Change, Missing> {
+fn template_quality(from: &From, raw: &RawTemplate<'_>) -> Result<Change, Missing> {
     Ok(Change::TemplateQuality(Box::new(TemplateQuality {
-        waba_id: waba_id.to_owned(),
+        waba_id: from.waba_id.clone(),
+        at: from.at,
         template_id: raw.message_template_id.text(),
         name: raw.message_template_name.text().ok_or("message_template_name is missing")?,
         language: raw.message_template_language.text().ok_or("message_template_language is missing")?,
@@ -233,9 +246,10 @@ fn template_quality(waba_id: &str, raw: &RawTemplate<'_>) -> Result<Change, Miss
     })))
 }
 
-fn phone_quality(waba_id: &str, raw: &RawPhone<'_>) -> Result<Change, Missing> {
+fn phone_quality(from: &From, raw: &RawPhone<'_>) -> Result<Change, Missing> {
     Ok(Change::PhoneQuality(Box::new(PhoneQuality {
-        waba_id: waba_id.to_owned(),
+        waba_id: from.waba_id.clone(),
+        at: from.at,
         display_phone_number: raw.display_phone_number.text(),
         event: raw.event.text().ok_or("event is missing")?,
         previous_limit: raw.old_limit.text(),
@@ -243,12 +257,13 @@ fn phone_quality(waba_id: &str, raw: &RawPhone<'_>) -> Result<Change, Missing> {
     })))
 }
 
-fn account_alert(waba_id: &str, raw: &RawAlert<'_>) -> Change {
+fn account_alert(from: &From, raw: &RawAlert<'_>) -> Change {
     // Older deliveries hold the fields flat.
     let info = raw.alert_info.as_ref();
     let either = |nested: Option<&Scalar<'_>>, flat: &Scalar<'_>| nested.and_then(Scalar::text).or_else(|| flat.text());
     Change::AccountAlert(Box::new(AccountAlert {
-        waba_id: waba_id.to_owned(),
+        waba_id: from.waba_id.clone(),
+        at: from.at,
         entity_type: raw.entity_type.text(),
         entity_id: raw.entity_id.text(),
         severity: either(info.map(|info| &info.alert_severity), &raw.alert_severity),
@@ -258,13 +273,14 @@ fn account_alert(waba_id: &str, raw: &RawAlert<'_>) -> Change {
     }))
 }
 
-fn account_update(waba_id: &str, raw: &RawAccount<'_>) -> Result<Change, Missing> {
+fn account_update(from: &From, raw: &RawAccount<'_>) -> Result<Change, Missing> {
     let ban = raw.ban_info.iter().flat_map(|ban| [&ban.waba_ban_state, &ban.waba_ban_date]);
     let violation = raw.violation_info.iter().map(|violation| &violation.violation_type);
     let restrictions = raw.restriction_info.iter().flatten().flat_map(|one| [&one.restriction_type, &one.expiration]);
     let details: Vec<_> = ban.chain(violation).chain(restrictions).filter_map(Scalar::text).collect();
     Ok(Change::AccountUpdate(Box::new(AccountUpdate {
-        waba_id: waba_id.to_owned(),
+        waba_id: from.waba_id.clone(),
+        at: from.at,
         event: raw.event.text().ok_or("event is missing")?,
         details: (!details.is_empty()).then(|| details.join(", ")),
     })))

@@ -190,6 +190,7 @@ fn templates_are_reported() {
         "rejection_info": { "reason": "variables", "recommendation": "end with text" } });
     let Change::TemplateStatus(read) = one(&delivery("message_template_status_update", &template)) else { panic!() };
     assert_eq!((read.event.as_str(), read.reason.as_deref()), ("REJECTED", Some("INVALID_FORMAT")));
+    assert_eq!(read.at, Utc.timestamp_opt(1, 0).single(), "the entry's time is the event's");
     assert_eq!(read.details.as_deref(), Some("variables: end with text"));
     assert_eq!(read.template_id.as_deref(), Some("1689556908129832"));
 
