@@ -257,8 +257,12 @@ async fn a_tick_is_bounded_and_two_at_once_share_what_is_due(pool: PgPool) {
     let (one, other) = futures::join!(due::tick(&pool, due_at), due::tick(&pool, due_at));
     let (one, other) = (one.unwrap().claimed, other.unwrap().claimed);
     assert!(one <= due::BATCH && other <= due::BATCH);
-    let rest = due::tick(&pool, due_at).await.unwrap().claimed;
-    assert_eq!(one + other + rest, 701);
+    let mut all = one + other;
+    while all < 701 {
+        let more = due::tick(&pool, due_at).await.unwrap().claimed;
+        assert!(more > 0, "{all} of 701");
+        all += more;
+    }
     let jobs: (i64, i64) = sqlx::query_as("select count(*), count(distinct job::json ->> 'id') from job_outbox")
         .fetch_one(&pool)
         .await
