@@ -2,7 +2,7 @@
 //!
 //! It never sends to a patient. Every duty is safe beside other schedulers: the sweep is decided by the queue in
 //! one atomic step; months are created, and the audit is sealed, under locks of the database; purchases, alerts,
-//! mails, jobs of the outbox and what is deleted are claimed by row. Each duty is a loop of its own, so that a slow one
+//! mails, reminders, jobs of the outbox and what is deleted are claimed by row. Each duty is a loop of its own, so that a slow one
 //! (a mail server, a long backlog) holds up no other.
 
 use std::collections::HashMap;
@@ -26,6 +26,7 @@ use crate::secret::Keyring;
 use crate::sender;
 
 pub mod outbox;
+mod reminder;
 
 /// How often the sweep looks for stranded notifications.
 const SWEEP_EVERY: Duration = Duration::from_secs(15);
@@ -95,6 +96,8 @@ impl Scheduler {
         }));
         duties.spawn(make_months(pool.clone()));
         duties.spawn(enqueue_own_jobs(pool.clone(), queue()));
+        duties.spawn(reminder::enqueue_due(pool.clone()));
+        duties.spawn(reminder::plan_anew(pool.clone()));
         duties.spawn(tend_purchases(pool.clone()));
         duties.spawn(alert_tenants(pool.clone()));
         duties.spawn(count_mails(pool.clone()));

@@ -25,6 +25,7 @@ use crate::secret::{Keyring, SecretKeys};
 use crate::tenant::store as tenant_store;
 use crate::worker::open_redis;
 
+mod appointment;
 mod http;
 mod mailbox;
 mod price;
@@ -173,6 +174,7 @@ async fn samples(
     let mut differences = verdict::compare(screen, pool, ports, &samples, &ways).await?;
     differences.extend(verdict::money(screen, pool, hospitals, &before, &samples).await?);
     differences.extend(mailbox::check(screen, ports, hospitals).await?);
+    differences.extend(appointment::check(screen, pool, &producer).await?);
     if differences.is_empty() {
         screen.success(&format!("all {} samples ended as expected", samples.len()));
         return Ok(());

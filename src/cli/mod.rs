@@ -32,6 +32,7 @@ mod process;
 mod progress;
 mod purchase;
 mod queue;
+mod reminder;
 mod secret;
 mod simulator;
 mod store;
@@ -94,7 +95,7 @@ pub enum Command {
     Web(web::Args),
     /// Send notifications: a pool of apalis workers.
     Worker(process::WorkerArgs),
-    /// Do what must happen now and then: send mail, sweep what a crash left, make the months ahead.
+    /// Do what must happen now and then: enqueue reminders, send mail, sweep what a crash left, make the months ahead.
     Scheduler(process::SchedulerArgs),
     /// Put jobs into Redis, one JSON object a line.
     Enqueue(enqueue::Args),
@@ -116,6 +117,9 @@ pub enum Command {
     /// What became of jobs.
     #[command(subcommand)]
     Notification(notification::Command),
+    /// What is planned for appointments.
+    #[command(subcommand)]
+    Reminder(reminder::Command),
     /// Patients who want no messages.
     #[command(subcommand)]
     OptOut(opt_out::Command),
@@ -156,6 +160,7 @@ impl Command {
             Command::Purchase(_) => "purchase",
             Command::Mail(_) => "mail",
             Command::Notification(_) => "notification",
+            Command::Reminder(_) => "reminder",
             Command::OptOut(_) => "opt-out",
             Command::Queue(_) => "queue",
             Command::Audit(_) => "audit",
@@ -193,6 +198,9 @@ impl Command {
             Command::Mail(command) => mail::run(command, global, &database::connect_to_write(name).await?).await,
             Command::Notification(command) => {
                 notification::run(command, global, &database::connect_to_write(name).await?).await
+            }
+            Command::Reminder(command) => {
+                reminder::run(command, global, &database::connect_to_write(name).await?).await
             }
             Command::OptOut(command) => opt_out::run(command, global, &database::connect_to_write(name).await?).await,
             Command::Queue(command) => queue::run(command, global).await,

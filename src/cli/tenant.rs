@@ -16,7 +16,8 @@ use super::{Global, Output, WrongUsage, actor, tell};
 use crate::config::environment;
 use crate::secret::{Keyring, Secret, SecretKeys};
 use crate::tenant::{
-    ConfigurationChange, CountryCode, Currency, NewTenant, TenantChange, currency, email, phone, store,
+    ConfigurationChange, CountryCode, Currency, NewTenant, Offset, RemindersChange, TenantChange, Window, currency,
+    email, phone, store,
 };
 
 mod erase;
@@ -35,6 +36,9 @@ pub enum Command {
     Show(Show),
     /// Change settings, and the WhatsApp_Notification switch as a whole or per kind.
     Set(Box<Set>),
+    /// When a tenant's patients are reminded of appointments.
+    #[command(subcommand)]
+    Reminders(RemindersCommand),
     /// What a tenant sends with.
     #[command(subcommand)]
     Whatsapp(WhatsappCommand),
@@ -47,6 +51,37 @@ pub enum Command {
 pub enum WhatsappCommand {
     /// Set the sender; the token comes on standard input and is never shown again.
     Set(WhatsappSet),
+}
+
+/// Subcommands of `tenant reminders`.
+#[derive(Debug, Subcommand)]
+pub enum RemindersCommand {
+    /// Set offsets, sending window and switch; what is planned is planned anew within seconds.
+    Set(RemindersSet),
+}
+
+/// Flags of `tenant reminders set`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("change").required(true).multiple(true).args(["offsets", "window", "enabled"])))]
+#[command(override_usage = "kmsnotif tenant reminders set --tenant <TENANT> [OPTIONS]")]
+#[command(
+    after_help = "Examples:\n  kmsnotif tenant reminders set --tenant rs-harapan --offsets 24h,2h --window 07:00-21:00\n  \
+    kmsnotif tenant reminders set --tenant rs-harapan --enabled off\n\n\
+    A reminder that falls outside the window goes earlier, at the end of the window before. What was enqueued stays."
+)]
+pub struct RemindersSet {
+    /// The tenant's code.
+    #[arg(long)]
+    tenant: String,
+    /// How long before the appointment, 1 to 8 times from 1m to 30d (24h,2h).
+    #[arg(long, value_delimiter = ',', value_name = "OFFSET,…")]
+    offsets: Option<Vec<Offset>>,
+    /// When patients may be reminded, in the tenant's zone; 00:00-24:00 is at any time.
+    #[arg(long, value_name = "HH:MM-HH:MM")]
+    window: Option<Window>,
+    /// Whether patients are reminded at all: on or off.
+    #[arg(long, value_parser = value::switch, value_name = "on|off")]
+    enabled: Option<bool>,
 }
 
 /// Flags of `tenant add`.
@@ -231,6 +266,11 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
         }
         Command::Show(args) => output.one(&TenantAnswer::of(&store::get(pool, &args.tenant).await?))?,
         Command::Set(args) => output.one(&TenantAnswer::of(&set(*args, pool).await?))?,
+        Command::Reminders(RemindersCommand::Set(args)) => {
+            let change = RemindersChange { on: args.enabled, offsets: args.offsets, window: args.window };
+            let tenant = store::set_reminders(pool, &args.tenant, &change, &actor()).await?;
+            output.one(&TenantAnswer::of(&tenant))?;
+        }
         Command::Whatsapp(WhatsappCommand::Set(args)) => {
             output.one(&TenantAnswer::of(&set_whatsapp(args, pool).await?))?;
         }

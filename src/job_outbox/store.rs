@@ -19,6 +19,22 @@ pub async fn insert(conn: &mut PgConnection, tenant: TenantId, job: &Job) -> Res
     Ok(())
 }
 
+/// As [`insert`], for many at once.
+pub async fn insert_all(conn: &mut PgConnection, jobs: &[(TenantId, Job)]) -> Result<(), sqlx::Error> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into job_outbox (job_outbox_id, tenant_id, job) select * from unnest($1::uuid[], $2::uuid[], $3::text[])",
+    )
+    .bind(jobs.iter().map(|_| Uuid::now_v7()).collect::<Vec<_>>())
+    .bind(jobs.iter().map(|(tenant, _)| *tenant).collect::<Vec<_>>())
+    .bind(jobs.iter().map(|(_, job)| job.to_json()).collect::<Vec<_>>())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Takes the oldest jobs out, past those that another scheduler has in hand.
 ///
 /// To be committed once Redis has them; a rollback leaves them where they were.

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use kmsnotif_jobs::Job;
+use kmsnotif_jobs::{Data, Job};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
@@ -20,6 +20,7 @@ use super::store;
 use crate::credit::price::{PriceBook, PriceKey};
 use crate::opt_out::OptedOut;
 use crate::queue::Outcome;
+use crate::reminder;
 use crate::render::Category;
 use crate::tenant::{E164, TenantId, phone};
 
@@ -46,6 +47,14 @@ pub(crate) struct Request {
     /// When this delivery began. It marks the attempt as ours: should the answer of a commit be lost, the same
     /// request finds its own attempt open and goes on; anybody else finds a crash.
     pub(crate) started_at: DateTime<Utc>,
+}
+
+impl Request {
+    /// The appointment that it reminds of, and the version that it was made for.
+    pub(crate) fn appointment(&self) -> Option<(&str, i64)> {
+        let Data::ConsultationReminder(reminder) = &self.job.data else { return None };
+        reminder.appointment_id.as_deref().zip(reminder.version)
+    }
 }
 
 /// What admission decided.
@@ -90,6 +99,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) existing: HashMap<(TenantId, String), store::Existing>,
     /// Who of the recipients opted out.
     pub(crate) opted_out: OptedOut,
+    /// The latest versions of the appointments that these jobs remind of.
+    pub(crate) appointments: HashMap<(TenantId, String), reminder::store::Current>,
     pub(crate) prices: Arc<PriceBook>,
     /// The latest day on which each price was used here.
     pub(crate) prices_used: HashMap<PriceKey, chrono::NaiveDate>,
@@ -244,10 +255,21 @@ impl<'a> Batch<'a> {
         if request.recipient_hash.is_some_and(opted_out) {
             return Some(Reason::OptedOut);
         }
+        if self.is_superseded(request) {
+            return Some(Reason::Superseded);
+        }
         if request.job.expires_at.is_some_and(|expires_at| expires_at <= self.now) {
             return Some(Reason::Expired);
         }
         request.template_refused.then_some(Reason::TemplateUnavailable)
+    }
+
+    /// Whether the job reminds of a time that no longer holds.
+    fn is_superseded(&self, request: &Request) -> bool {
+        request.appointment().is_some_and(|(appointment, version)| {
+            let current = self.appointments.get(&(request.known.tenant.id, appointment.to_owned()));
+            current.is_some_and(|current| current.supersedes(version))
+        })
     }
 
     /// The price in force (id, amount), or why nothing is sent.

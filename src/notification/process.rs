@@ -21,6 +21,7 @@ use super::standing::{self, Heard};
 use super::withhold::{self, Probe};
 use super::writer::Writer;
 use crate::queue::{Delivery, Events, Outcome, Queue};
+use crate::reminder;
 use crate::render::{Category, Input, Message, Templates};
 use crate::secret::PhoneHasher;
 use crate::telemetry::trace;
@@ -100,7 +101,7 @@ async fn deliver(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx) -> Outcome {
     settle(ctx, &admitted, answer, text).instrument(trace_span!(target: trace::TARGET, "settle")).await
 }
 
-/// An appointment sends nothing itself: its latest version is kept for the reminders.
+/// An appointment sends nothing itself: its latest version is kept, and its reminders are planned.
 async fn record_appointment(ctx: &Ctx, job: &Job) -> Outcome {
     let known = match find_tenant(ctx, job).await {
         Ok(Some(known)) => known,
@@ -168,6 +169,9 @@ async fn ask(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx, probe: &mut Probe) 
         let Some(known) = find_tenant(ctx, job).await? else {
             return Ok(Admission::Settled(Outcome::Reject { error: unknown_tenant(&job.tenant) }));
         };
+        if let Some(until) = reminder::held_until(job, &known.tenant, Utc::now()) {
+            return Ok(Admission::Settled(Outcome::Delay { until }));
+        }
         if let Some(until) = withhold::held_until(ctx, &known, job, delivery.token(), probe).await {
             return Ok(Admission::Settled(Outcome::Delay { until }));
         }

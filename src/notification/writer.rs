@@ -23,6 +23,7 @@ use super::settle;
 use super::store::{self, Existing, FreeAccounts, Locked, Stuck};
 use crate::opt_out::{self, OptedOut};
 use crate::queue::Outcome;
+use crate::reminder;
 use crate::tenant::TenantId;
 
 /// How long an answer rests that is held up.
@@ -208,6 +209,9 @@ impl Writer {
         let inserted = store::insert_keys(tx, &requests).await?;
         let mut existing = store::list_by_key(tx, &requests, &inserted).await?;
         let opted_out = list_opted_out(tx, &requests, &existing, &locked).await?;
+        // Whoever records an appointment holds its tenant's account: the answer stays true until the commit.
+        let reminded = requests.iter().filter_map(|r| Some((r.known.tenant.id, r.appointment()?.0)));
+        let appointments = reminder::store::list_current(tx, &reminded.collect::<Vec<_>>()).await?;
         for known in existing.values_mut() {
             // An answer of this very batch is not in the database yet.
             if let Some(record) = &mut known.record
@@ -232,6 +236,7 @@ impl Writer {
             inserted,
             existing,
             opted_out,
+            appointments,
             prices: self.settings.prices(),
             prices_used: HashMap::new(),
             taken: HashMap::new(),

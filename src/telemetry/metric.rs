@@ -82,6 +82,13 @@ pub const MAIL_OLDEST_WAIT: &str = "kmsnotif_mail_oldest_wait_seconds";
 /// Counter, label `outcome`: attempts to send a mail.
 pub const MAIL_ATTEMPTS: &str = "kmsnotif_mail_attempts_total";
 
+/// Counter, label `outcome`: reminders that a scheduler looked at, by what it did.
+pub const REMINDERS: &str = "kmsnotif_reminders_total";
+/// Histogram: one claim of reminders that are due, with all that is written of it, in seconds.
+pub const REMINDER_TICK: &str = "kmsnotif_reminder_tick_seconds";
+/// Gauge: how long the first reminder of the last claim had been due, in seconds.
+pub const REMINDER_DELAY: &str = "kmsnotif_reminder_delay_seconds";
+
 /// Gauge, label `source`: rows that no seal covers yet, counted up to a million.
 pub const AUDIT_UNSEALED: &str = "kmsnotif_audit_unsealed_rows";
 /// Gauge, label `source`: when everything that was final had been sealed, in seconds since 1970.
@@ -138,6 +145,7 @@ pub fn install_metrics() -> Result<Metrics, BuildError> {
 fn builder() -> Result<PrometheusBuilder, BuildError> {
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(SEND_DURATION.to_owned()), &SECONDS)?
+        .set_buckets_for_metric(Matcher::Full(REMINDER_TICK.to_owned()), &SECONDS)?
         .set_buckets_for_metric(Matcher::Full(BATCH_JOBS.to_owned()), &JOBS_PER_BATCH)?
         .set_buckets_for_metric(Matcher::Full(WEBHOOK_BODY_SIZE.to_owned()), &BODY_BYTES)
 }
@@ -175,6 +183,9 @@ fn describe() {
     describe_gauge!(MAILS, Unit::Count, "Mails in the outbox, by status.");
     describe_gauge!(MAIL_OLDEST_WAIT, Unit::Seconds, "Age of the oldest mail that waits.");
     describe_counter!(MAIL_ATTEMPTS, Unit::Count, "Attempts to send a mail, by outcome.");
+    describe_counter!(REMINDERS, Unit::Count, "Reminders that a scheduler looked at, by what it did.");
+    describe_histogram!(REMINDER_TICK, Unit::Seconds, "One claim of reminders that are due, and what is written.");
+    describe_gauge!(REMINDER_DELAY, Unit::Seconds, "How long the first reminder of the last claim had been due.");
     describe_gauge!(AUDIT_UNSEALED, Unit::Count, "Rows that no seal covers yet, by source.");
     describe_gauge!(AUDIT_SEALED_AT, Unit::Seconds, "When everything that was final had been sealed, by source.");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Configuration, Tenant};
+use super::{Configuration, Reminders, Tenant};
 use crate::audit::{Act, Action, Fields};
 
 /// A tenant was added.
@@ -14,6 +14,12 @@ pub(super) fn added<'a>(tenant: &Tenant, actor: &'a str) -> Act<'a> {
 pub(super) fn changed<'a>(before: &Tenant, after: &Tenant, actor: &'a str) -> Option<Act<'a>> {
     let (old, new) = settings(before).changed(&settings(after))?;
     Some(act(after, actor, Action::TenantSet, Some(old), Some(new)))
+}
+
+/// Settings of reminders were changed; none if they are what they were.
+pub(super) fn reminded<'a>(before: &Tenant, after: &Tenant, actor: &'a str) -> Option<Act<'a>> {
+    let (old, new) = reminders(&before.reminders).changed(&reminders(&after.reminders))?;
+    Some(act(after, actor, Action::RemindersSet, Some(old), Some(new)))
 }
 
 /// The WhatsApp configuration was set; none if it is what it was.
@@ -46,6 +52,14 @@ fn settings(tenant: &Tenant) -> Fields {
         .told("retention_days", tenant.retention_days)
         .told("whatsapp_on", tenant.whatsapp_on)
         .told("kinds_off", kinds_off)
+}
+
+fn reminders(reminders: &Reminders) -> Fields {
+    let offsets: Vec<String> = reminders.offsets.iter().map(ToString::to_string).collect();
+    Fields::default()
+        .told("enabled", reminders.on)
+        .told("offsets", offsets)
+        .told("window", reminders.window.to_string())
 }
 
 fn configuration(configuration: &Configuration) -> Fields {

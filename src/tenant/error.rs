@@ -48,6 +48,9 @@ pub enum TenantError {
     /// Out of range.
     #[error("retention is 1 to 36500 days")]
     Retention,
+    /// Too many, or none.
+    #[error("a tenant has 1 to 8 offsets of reminders: switch reminders off with --enabled off")]
+    Offsets,
     /// Meta's ids are short words.
     #[error("{value:?} is no {what}: copy it from Meta's WhatsApp Manager (letters, digits, - and _)")]
     MetaId {

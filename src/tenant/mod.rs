@@ -18,6 +18,7 @@ pub mod currency;
 pub mod email;
 mod error;
 pub mod phone;
+mod reminders;
 mod row;
 pub mod store;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use country::{CountryCode, UnknownCountry};
 pub use currency::Currency;
 pub use error::TenantError;
 pub use phone::{E164, PhoneError};
+pub use reminders::{Offset, Reminders, RemindersChange, Window};
 
 /// A tenant's id: a UUIDv7, so that tenants move between cells without a clash.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, sqlx::Type)]
@@ -83,6 +85,8 @@ pub struct Tenant {
     pub whatsapp_on: bool,
     /// The kinds whose own switch is off.
     pub kinds_off: Vec<Kind>,
+    /// When its patients are reminded of appointments.
+    pub reminders: Reminders,
     /// Grows with every change of the tenant or its configuration.
     pub revision: i64,
     /// What it sends with; none until it is set.

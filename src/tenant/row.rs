@@ -4,7 +4,7 @@ use chrono_tz::Tz;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
-use super::{Blocked, Configuration, CountryCode, E164, Tenant, TenantId, currency};
+use super::{Blocked, Configuration, CountryCode, E164, Offset, Reminders, Tenant, TenantId, Window, currency};
 use crate::column::{parsed, read_with};
 use crate::secret::Sealed;
 
@@ -29,11 +29,25 @@ pub(super) fn read_tenant(row: &PgRow) -> Result<Tenant, sqlx::Error> {
         whatsapp_on: row.try_get("whatsapp_on")?,
         // A kind of a newer version's: this process rejects its jobs anyway.
         kinds_off: kinds_off.iter().filter_map(|kind| kind.parse().ok()).collect(),
+        reminders: read_reminders(row)?,
         revision: row.try_get("revision")?,
         configuration: match row.try_get::<Option<&str>, _>("sender")? {
             Some(_) => Some(read_configuration(row)?),
             None => None,
         },
+    })
+}
+
+fn read_reminders(row: &PgRow) -> Result<Reminders, sqlx::Error> {
+    let minutes = |column: &str| row.try_get::<i32, _>(column).map(i32::unsigned_abs);
+    let wrong = |what: &str| sqlx::Error::Decode(what.into());
+    let offsets: Vec<i32> = row.try_get("reminder_offsets")?;
+    let offsets = offsets.into_iter().map(|minutes| Offset::from_minutes(minutes.unsigned_abs()));
+    Ok(Reminders {
+        on: row.try_get("reminders_on")?,
+        offsets: offsets.collect::<Option<_>>().ok_or_else(|| wrong("no offsets of reminders"))?,
+        window: Window::from_minutes(minutes("reminder_opens")?, minutes("reminder_closes")?)
+            .ok_or_else(|| wrong("no window of reminders"))?,
     })
 }
 

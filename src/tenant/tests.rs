@@ -24,6 +24,28 @@ fn new(code: &str) -> NewTenant {
     }
 }
 
+/// A tenant that is in no database, in UTC.
+pub(crate) fn unsaved() -> Tenant {
+    Tenant {
+        id: TenantId::generate(),
+        code: "rs-harapan".to_owned(),
+        name: "RS Harapan".to_owned(),
+        country: "ID".parse().unwrap(),
+        currency: Currency::IDR,
+        time_zone: chrono_tz::UTC,
+        language: Language::Id,
+        alert_email: None,
+        finance_phone: None,
+        low_balance_threshold: None,
+        retention_days: 365,
+        whatsapp_on: true,
+        kinds_off: Vec::new(),
+        reminders: Reminders::default(),
+        revision: 1,
+        configuration: None,
+    }
+}
+
 pub(crate) fn keyring() -> Keyring {
     Keyring::new(&SecretKeys::parse(SecretKeys::generate("k1").unwrap().expose()).unwrap())
 }

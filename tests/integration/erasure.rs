@@ -105,6 +105,11 @@ async fn a_patient_who_is_erased_is_gone_from_every_table_and_stream_and_the_led
     assert_eq!(keys_with(&app, &[digits, NAME]).await, Vec::<String>::new());
     assert_eq!(app.run(&["credit", "ledger", "--tenant", "rs-harapan", "--json"]).await.ok().stdout, ledger);
     app.run(&["audit", "verify"]).await.ok();
+    let planned: i64 = sqlx::query_scalar("select count(*) from reminder where status in ('planned', 'enqueued')")
+        .fetch_one(&app.pool)
+        .await
+        .unwrap();
+    assert_eq!(planned, 0, "nobody is reminded of it");
     let other = app.notification("OTHER").await;
     assert!(other.text.is_some_and(|text| !text.is_empty()), "another patient's stays");
     let resend = app.run(&["notification", "resend", "--tenant", "rs-harapan", "--id", "READ", "--yes"]).await;

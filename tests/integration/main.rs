@@ -29,6 +29,7 @@ mod pause; // operators let jobs wait and go on
 mod purchase; // purchases and payments by the real binary
 mod reconcile; // what Meta bills against what was charged
 mod refusal; // not_sent, and why
+mod reminder; // from a booked appointment to the phone, once
 mod resend; // what was not sent goes out once more, and once
 mod rotate; // secrets move to a new key beside everything else
 mod scale; // workers come and go under load

@@ -3,7 +3,10 @@
 //! All people and numbers are invented; those of France lie in a range kept for fiction (ARCEP, 01 99 00).
 
 use chrono::{DateTime, TimeDelta, Utc};
-use kmsnotif_jobs::{ConsultationReminder, Data, Job, Language, Moment, PrescriptionReady, RegistrationConfirmed};
+use kmsnotif_jobs::{
+    AppointmentChanged, AppointmentStatus, ConsultationReminder, Data, Job, Language, Moment, PrescriptionReady,
+    RegistrationConfirmed,
+};
 
 use crate::simulator::FAULTS;
 
@@ -240,6 +243,38 @@ fn days_ahead(now: DateTime<Utc>, days: i64, zone: chrono_tz::Tz) -> Moment {
     let date = now.with_timezone(&zone).date_naive() + TimeDelta::days(days);
     let at = date.and_hms_opt(9, 30, 0).and_then(|time| time.and_local_timezone(zone).earliest());
     at.map_or_else(|| now.fixed_offset(), |at| at.fixed_offset())
+}
+
+/// The hospital of the appointment that is moved.
+pub(super) const CODE: &str = HOUSES[0].code;
+
+/// When the appointment is, as a version of it has it.
+pub(super) fn appointment_time(version: i64, now: DateTime<Utc>) -> Moment {
+    days_ahead(now, 2 + version, HOUSES[0].time_zone)
+}
+
+/// A version of an appointment, as eHospital reports it.
+pub(super) fn appointment(id: &str, version: i64, status: AppointmentStatus, now: DateTime<Utc>) -> Job {
+    let (house, (patient, to)) = (&HOUSES[0], HOUSES[0].patients[0]);
+    Job {
+        id: format!("{id}-{version}"),
+        tenant: house.code.to_owned(),
+        to: to.to_owned(),
+        language: Some(HOME[0]),
+        data: Data::AppointmentChanged(AppointmentChanged {
+            appointment_id: id.to_owned(),
+            version,
+            status,
+            scheduled_at: appointment_time(version, now),
+            patient_name: patient.to_owned(),
+            doctor_name: house.doctors[0].to_owned(),
+            clinic_name: HEART[0].to_owned(),
+            hospital_contact: house.contact.to_owned(),
+        }),
+        send_after: None,
+        expires_at: None,
+        traceparent: None,
+    }
 }
 
 /// A job for people to put into Redis themselves, with an id that is free.

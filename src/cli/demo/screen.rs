@@ -128,6 +128,7 @@ impl Screen {
             ),
             format!("{program} credit balance --tenant rs-harapan"),
             format!("{program} credit ledger --verify"),
+            format!("{program} reminder list --tenant rs-harapan"),
         ] {
             self.line(&format!("  {command}"));
         }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::cli::output::{Column, Show, moment, number, text};
 use crate::credit::amount;
-use crate::tenant::{Configuration, Tenant, TenantId};
+use crate::tenant::{Configuration, Reminders, Tenant, TenantId};
 
 /// A tenant as commands answer it.
 #[derive(Debug, Serialize)]
@@ -28,8 +28,32 @@ pub(super) struct TenantAnswer {
     whatsapp: bool,
     /// The switch of each kind.
     kinds: BTreeMap<&'static str, bool>,
+    reminders: RemindersAnswer,
     configuration: Option<ConfigurationAnswer>,
     revision: i64,
+}
+
+#[derive(Debug, Serialize)]
+struct RemindersAnswer {
+    enabled: bool,
+    /// The longest first.
+    offsets: Vec<String>,
+    window: String,
+}
+
+impl RemindersAnswer {
+    fn of(reminders: &Reminders) -> Self {
+        Self {
+            enabled: reminders.on,
+            offsets: reminders.offsets.iter().map(ToString::to_string).collect(),
+            window: reminders.window.to_string(),
+        }
+    }
+
+    fn words(&self) -> String {
+        let switch = if self.enabled { "" } else { "off: " };
+        format!("{switch}{} before, {}", self.offsets.join(","), self.window)
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -73,6 +97,7 @@ impl TenantAnswer {
             retention_days: tenant.retention_days,
             whatsapp: tenant.whatsapp_on,
             kinds: Kind::ALL.iter().map(|kind| (kind.as_str(), tenant.is_kind_on(*kind))).collect(),
+            reminders: RemindersAnswer::of(&tenant.reminders),
             configuration: tenant.configuration.as_ref().map(ConfigurationAnswer::of),
             revision: tenant.revision,
         }
@@ -130,6 +155,7 @@ impl Show for TenantAnswer {
         number("retention", 9),
         text("alert e-mail", 28),
         text("finance phone", 16),
+        text("reminders", 28),
         text("sender", 30),
     ];
 
@@ -148,6 +174,7 @@ impl Show for TenantAnswer {
             format!("{} d", self.retention_days),
             self.alert_email.clone().unwrap_or_default(),
             self.finance_phone.clone().unwrap_or_default(),
+            self.reminders.words(),
             self.configuration_words(),
         ]
     }

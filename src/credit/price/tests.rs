@@ -5,7 +5,7 @@ use futures::TryStreamExt as _;
 use sqlx::PgPool;
 
 use super::*;
-use crate::tenant::{Tenant, TenantId};
+use crate::tenant::{Tenant, tests as fixture};
 
 fn key(country: &str) -> PriceKey {
     PriceKey { country: country.parse().unwrap(), currency: Currency::IDR, category: Category::Utility }
@@ -31,32 +31,12 @@ fn charged(zone: chrono_tz::Tz, moment: &str) -> i64 {
             (key("ID"), price(5, "2026-10-26")),
         ],
     );
-    let tenant = Tenant { time_zone: zone, ..tenant() };
+    let tenant = Tenant { time_zone: zone, ..fixture::unsaved() };
     let date = tenant.local_date(moment.parse().unwrap());
     quote::quote(&book, &tenant, Decimal::ZERO, Some("ID".parse().unwrap()), Category::Utility, date, 1)
         .unwrap()
         .price
         .id
-}
-
-fn tenant() -> Tenant {
-    Tenant {
-        id: TenantId::generate(),
-        code: "rs-harapan".to_owned(),
-        name: "RS Harapan".to_owned(),
-        country: "ID".parse().unwrap(),
-        currency: Currency::IDR,
-        time_zone: chrono_tz::UTC,
-        language: kmsnotif_jobs::Language::Id,
-        alert_email: None,
-        finance_phone: None,
-        low_balance_threshold: None,
-        retention_days: 365,
-        whatsapp_on: true,
-        kinds_off: Vec::new(),
-        revision: 1,
-        configuration: None,
-    }
 }
 
 #[test]
@@ -86,7 +66,7 @@ fn a_price_changes_at_midnight_of_the_tenants_zone_daylight_saving_included() {
 fn a_day_without_midnight_begins_where_the_clock_does() {
     // Santiago goes from 23:59:59 on 5 September 2026 (UTC-4) to 01:00 on the 6th (UTC-3).
     let book = PriceBook::new(1, [(key("ID"), price(1, "2026-01-01")), (key("ID"), price(2, "2026-09-06"))]);
-    let santiago = Tenant { time_zone: chrono_tz::America::Santiago, ..tenant() };
+    let santiago = Tenant { time_zone: chrono_tz::America::Santiago, ..fixture::unsaved() };
     let charged = |moment: &str| book.in_force(key("ID"), santiago.local_date(moment.parse().unwrap())).unwrap().id;
     assert_eq!((charged("2026-09-06T03:59:59Z"), charged("2026-09-06T04:00:00Z")), (1, 2));
     assert!(book.in_force(key("ID"), date("2025-12-31")).is_none());
@@ -97,7 +77,7 @@ fn a_quote_says_the_cost_and_how_many_the_balance_lasts() {
     let book = PriceBook::new(1, [(key("ID"), price(3, "2026-01-01")), (key("SG"), price(0, "2026-01-01"))]);
     let quote = |country: &str, available, count| {
         let country = Some(country.parse().unwrap());
-        quote::quote(&book, &tenant(), available, country, Category::Utility, date("2026-02-01"), count)
+        quote::quote(&book, &fixture::unsaved(), available, country, Category::Utility, date("2026-02-01"), count)
     };
     let paid = quote("ID", Decimal::from(10), 4).unwrap();
     assert_eq!((paid.total, paid.affordable), (Decimal::from(12), Some(3)), "asked for more than there is");

@@ -1,13 +1,15 @@
-//! An appointment's job: it makes no notification, and takes its id all the same.
+//! An appointment's job: it makes no notification, plans its reminders, and takes its id all the same.
 
+use chrono::Utc;
 use kmsnotif_jobs::{Job, Language, content_hash};
 use sqlx::{PgConnection, PgPool};
 
 use crate::notification::admit::{self, CANCELLED_UNSEEN};
 use crate::reminder;
-use crate::tenant::{E164, Tenant};
+use crate::tenant::{self, E164, Tenant};
 
-/// Takes the job's id and records its appointment, in one transaction; false if the id is another job's.
+/// Takes the job's id, records its appointment and plans its reminders, in one transaction; false if the id is another
+/// job's.
 ///
 /// The same job again, and one whose id was cancelled, touch nothing.
 pub(crate) async fn record(pool: &PgPool, tenant: &Tenant, job: &Job, recipient: &E164) -> Result<bool, sqlx::Error> {
@@ -21,7 +23,10 @@ pub(crate) async fn record(pool: &PgPool, tenant: &Tenant, job: &Job, recipient:
         let mut same = others.chain([own, CANCELLED_UNSEEN]);
         return Ok(same.any(|hash| hash.as_slice() == taken));
     }
-    reminder::store::record_appointment(&mut tx, tenant.id, job, recipient).await?;
+    // Read under the lock: a change of settings that is committed later plans this appointment anew.
+    let tenants = tenant::store::list_settings_by_id(&mut *tx, &[tenant.id]).await?;
+    let tenant = tenants.first().unwrap_or(tenant);
+    reminder::store::record_appointment(&mut tx, tenant, job, recipient, Utc::now()).await?;
     tx.commit().await?;
     Ok(true)
 }

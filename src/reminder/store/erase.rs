@@ -34,6 +34,15 @@ pub async fn erase(pool: &PgPool, tenant: TenantId, phone: &E164) -> Result<u64,
     .bind(phone.as_str())
     .fetch_all(&mut *tx)
     .await?;
+    sqlx::query(
+        "update reminder set status = 'withdrawn', reason = 'erased', next_at = greatest(scheduled_at, now()) + $3 \
+         where tenant_id = $1 and appointment_id = any($2) and status = 'planned'",
+    )
+    .bind(tenant)
+    .bind(&erased)
+    .bind(super::KEPT)
+    .execute(&mut *tx)
+    .await?;
     tx.commit().await?;
     Ok(erased.len() as u64)
 }

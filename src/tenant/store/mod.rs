@@ -19,6 +19,10 @@ use crate::audit;
 use crate::database;
 use crate::secret::Keyring;
 
+mod reminders;
+
+pub use reminders::set_reminders;
+
 /// Messages a second of a sender for which none is given (Meta's limit of a new number).
 const RATE: i32 = 80;
 
@@ -28,6 +32,7 @@ macro_rules! select_tenant {
         concat!(
             "select t.tenant_id, t.code, t.name, t.country, t.currency, t.time_zone, t.language, t.alert_email, \
              t.finance_phone, t.low_balance_threshold, t.retention_days, t.whatsapp_on, t.kinds_off, t.revision, \
+             t.reminders_on, t.reminder_offsets, t.reminder_opens, t.reminder_closes, \
              w.sender, w.phone_number_id, w.waba_id, w.country as w_country, w.currency as w_currency, w.rate, \
              w.active, w.token_key_id, w.token_sealed, w.blocked_at, w.blocked_reason, w.blocked_code, \
              w.blocked_detail, w.updated_at as w_updated_at \
