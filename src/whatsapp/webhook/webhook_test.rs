@@ -107,7 +107,7 @@ fn what_is_odd_beside_a_status_does_not_cost_the_status() {
     let before = Utc::now();
     for odd in [
         json!({ "pricing": "Siti Rahma" }),
-        json!({ "pricing": [] }),
+        json!({ "pricing": 7 }),
         json!({ "errors": "Siti Rahma" }),
         json!({ "errors": { "code": 1 } }),
     ] {
