@@ -37,6 +37,7 @@ mod store_test;
 pub mod sweep;
 mod throttle;
 mod withhold;
+mod wording;
 mod writer;
 
 use std::sync::Arc;
