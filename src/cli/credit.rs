@@ -87,8 +87,10 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
     let mut output = Output::new(global.json);
     match command {
         Command::Balance(args) => {
-            let tenant = tenant_store::get(pool, &args.tenant).await?;
-            output.one(&BalanceAnswer::of(tenant.code, store::get_balance(pool, tenant.id).await?))?;
+            // One connection for both: making a second costs more than all that is asked.
+            let mut connection = pool.acquire().await?;
+            let tenant = tenant_store::get(&mut *connection, &args.tenant).await?;
+            output.one(&BalanceAnswer::of(tenant.code, store::get_balance(&mut *connection, tenant.id).await?))?;
         }
         Command::Ledger(args) => return ledger::run(args, global, pool).await,
         Command::Statement(args) => return statement::run(args, global, pool).await,

@@ -19,6 +19,7 @@ use crate::tenant::{
     ConfigurationChange, CountryCode, Currency, NewTenant, TenantChange, currency, email, phone, store,
 };
 
+mod erase;
 mod show;
 
 use show::TenantAnswer;
@@ -37,6 +38,8 @@ pub enum Command {
     /// What a tenant sends with.
     #[command(subcommand)]
     Whatsapp(WhatsappCommand),
+    /// Erase all that is known of a patient's phone number: the right to be forgotten.
+    Erase(erase::Erase),
 }
 
 /// Subcommands of `tenant whatsapp`.
@@ -231,6 +234,7 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
         Command::Whatsapp(WhatsappCommand::Set(args)) => {
             output.one(&TenantAnswer::of(&set_whatsapp(args, pool).await?))?;
         }
+        Command::Erase(args) => erase::run(args, global, pool, &mut output).await?,
     }
     Ok(output.finish()?)
 }

@@ -1,5 +1,7 @@
 //! The SQL of appointments.
 
+pub mod erase;
+
 use kmsnotif_jobs::{Data, Job};
 use sqlx::PgConnection;
 

@@ -16,6 +16,7 @@ mod credit; // nobody overdraws, nobody is charged twice
 mod delivery; // from XADD to read
 mod deploy; // what docs/deploy/ says of the service is true
 mod doctor; // what is wrong with senders, and the remedy
+mod erasure; // patient data ends
 mod fairness; // one tenant's load is not another's delay
 mod fault; // what WhatsApp may answer
 mod load; // much at once, and SIGTERM in the middle of it
