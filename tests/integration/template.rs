@@ -203,6 +203,7 @@ async fn a_template_that_the_review_rejects_says_why() {
     app.enqueue(&prescription("ENGLISH-MISSING-TOO")).await;
     let failed = app.wait_for("ENGLISH-MISSING-TOO", "failed").await;
     assert_eq!(outcomes(&failed), ["template"], "only English was tried, which Meta does not know");
+    wait_for_state_in(&app, "en", "missing").await;
     app.enqueue(&prescription("NONE-LEFT")).await;
     app.wait_for_refusal("NONE-LEFT", "template_unavailable").await;
     assert_eq!(app.balance().await.available, before);
