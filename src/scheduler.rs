@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::audit;
-use crate::config::{MailConfig, RedisConfig, RetentionConfig, WorkerConfig};
+use crate::config::{MailConfig, RedisConfig, RetentionConfig, WhatsAppConfig, WorkerConfig};
 use crate::credit::{alert, ledger, purchase};
 use crate::mail::{self, Composer, Delivery, Relay};
 use crate::notification::resolver::Resolver;
@@ -24,6 +24,7 @@ use crate::queue::{Events, Queue};
 use crate::render::Templates;
 use crate::secret::Keyring;
 use crate::sender;
+use crate::template::refresh::Refresher;
 
 pub mod outbox;
 mod reminder;
@@ -49,6 +50,9 @@ const ALERTS_EVERY: Duration = Duration::from_secs(30);
 const FORGET_EVERY: Duration = Duration::from_hours(1);
 /// How often data is looked for whose time is over.
 const RETENTION_EVERY: Duration = Duration::from_mins(10);
+/// How often accounts are looked for whose templates are due, and after how many of these ticks for new accounts.
+const TEMPLATES_EVERY: Duration = Duration::from_secs(5);
+const ACCOUNTS_TENDED_EVERY: u32 = 12;
 /// How often the outbox of mails is counted.
 const MAILS_COUNTED_EVERY: Duration = Duration::from_secs(15);
 
@@ -63,6 +67,8 @@ pub struct Scheduler {
     pub worker: WorkerConfig,
     /// How long what nothing needs any more is kept.
     pub retention: RetentionConfig,
+    /// Where templates are asked for.
+    pub whatsapp: WhatsAppConfig,
     /// How mail leaves.
     pub mail: MailConfig,
     /// Opens the key that signs the heads of the audit.
@@ -102,6 +108,12 @@ impl Scheduler {
         duties.spawn(alert_tenants(pool.clone()));
         duties.spawn(count_mails(pool.clone()));
         duties.spawn(forget_sender_events(pool.clone()));
+        duties.spawn(refresh_templates(Refresher {
+            pool: pool.clone(),
+            whatsapp: crate::template::client(&self.whatsapp)?,
+            keyring: self.keyring.clone(),
+            templates: Templates::load()?,
+        }));
         duties.spawn(delete_webhook_bodies(pool.clone(), self.retention.webhook));
         duties.spawn(erase_patients(pool.clone(), queue()));
         duties.spawn(drop_months(pool.clone()));
@@ -234,6 +246,22 @@ async fn count_mails(pool: PgPool) {
         ticks.tick().await;
         if let Err(error) = mail::tell_depth(&pool).await {
             tracing::debug!(%error, "mails could not be counted; the next tick tries again");
+        }
+    }
+}
+
+/// Asks Meta how templates stand, account by account.
+async fn refresh_templates(refresher: Refresher) {
+    let mut ticks = ticks(TEMPLATES_EVERY);
+    for tick in 0_u32.. {
+        ticks.tick().await;
+        if tick.is_multiple_of(ACCOUNTS_TENDED_EVERY)
+            && let Err(error) = refresher.tend().await
+        {
+            tracing::warn!(%error, "accounts could not be looked for; a later tick tries again");
+        }
+        if let Err(error) = refresher.run(Utc::now()).await {
+            tracing::warn!(%error, "templates could not be asked for; the next tick tries again");
         }
     }
 }

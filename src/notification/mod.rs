@@ -41,6 +41,7 @@ mod store_test;
 pub mod sweep;
 mod throttle;
 mod withhold;
+mod wording;
 mod writer;
 
 use std::sync::Arc;
