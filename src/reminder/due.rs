@@ -14,7 +14,7 @@ use crate::job_outbox;
 use crate::tenant::{self, Tenant, TenantId};
 
 /// Reminders in one tick: beside a million planned ones it takes less than 50 ms (`script/reminder-figures`).
-pub const BATCH: usize = 200;
+pub const BATCH: usize = 100;
 /// Nearer than this to the appointment a late reminder is of no use any more.
 const USEFUL_UNTIL: TimeDelta = TimeDelta::minutes(15);
 /// The notification of an enqueued reminder is looked for after so long; each time it does not exist, twice as long.

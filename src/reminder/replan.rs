@@ -11,7 +11,7 @@ use super::store::{self, Recorded};
 use crate::tenant;
 
 /// Appointments that are looked at in one transaction, which holds the account of their tenant.
-const BATCH: i64 = 500;
+const BATCH: i64 = 200;
 
 /// Plans all that is to be planned; says how many batches that took.
 pub async fn run(pool: &PgPool, now: DateTime<Utc>) -> Result<u64, sqlx::Error> {

@@ -178,7 +178,7 @@ async fn a_change_of_settings_plans_anew_what_waits_in_bounded_batches_and_nothi
         replan::run(&pool, now).await.unwrap()
     };
     let count = async |what: &str| list(&pool).await.into_iter().filter(|row| row.contains(what)).count();
-    assert_eq!(set("24h,3h", "08:00-20:00", true).await, 3, "batches of 500");
+    assert_eq!(set("24h,3h", "08:00-20:00", true).await, 6, "batches of 200");
     assert_eq!(replan::run(&pool, now).await.unwrap(), 0);
     assert_eq!((count("2h withdrawn settings").await, count("3h planned").await), (1_101, 1_101));
     assert_eq!(list(&pool).await[0], "v1 24h enqueued 23 09:30", "what went stays");
@@ -192,7 +192,7 @@ async fn a_change_of_settings_plans_anew_what_waits_in_bounded_batches_and_nothi
     // The window is of the tenant's clock.
     let zone = TenantChange { time_zone: Some(chrono_tz::Asia::Jayapura), ..TenantChange::default() };
     tenant::store::update(&pool, "rs-harapan", &zone, "test").await.unwrap();
-    assert_eq!(replan::run(&pool, now).await.unwrap(), 3);
+    assert_eq!(replan::run(&pool, now).await.unwrap(), 6);
     // Nothing else of a tenant concerns plans.
     let name = TenantChange { name: Some("RS Kasih".to_owned()), ..TenantChange::default() };
     tenant::store::update(&pool, "rs-harapan", &name, "test").await.unwrap();

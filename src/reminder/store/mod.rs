@@ -24,12 +24,14 @@ pub(crate) use replan::Recorded;
 pub(super) use replan::{claim_replan, list_recorded, mark_planned, mark_unplanned, move_replan};
 pub use view::{Filter, find_appointment, list};
 
-/// Begins a transaction of the scheduler: small batches meet large tables by key, whatever the statistics say.
+/// Begins a transaction of the scheduler: small batches meet large tables by key, whatever the statistics say, and
+/// what is read in an order is read along its index and not all of a tenant sorted.
 pub(super) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     pool.begin_with(database::begin_sql!(
         "set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true), \
          set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), \
-         set_config('enable_seqscan', 'off', true)"
+         set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), \
+         set_config('enable_sort', 'off', true)"
     ))
     .await
 }

@@ -40,6 +40,9 @@ pub(in crate::reminder) async fn claim_replan(
     .await
 }
 
+pub(super) const LIST_RECORDED: &str = "select appointment_id, version, status = 'cancelled' as cancelled, scheduled_at \
+     from appointment where tenant_id = $1 and appointment_id > $2 order by appointment_id limit $3";
+
 /// Lists a tenant's appointments in the order of their ids, whatever their time: so that a batch is bounded.
 pub(in crate::reminder) async fn list_recorded(
     tx: &mut PgConnection,
@@ -47,15 +50,7 @@ pub(in crate::reminder) async fn list_recorded(
     after: &str,
     limit: i64,
 ) -> Result<Vec<Recorded>, sqlx::Error> {
-    let rows = sqlx::query(
-        "select appointment_id, version, status = 'cancelled' as cancelled, scheduled_at from appointment \
-         where tenant_id = $1 and appointment_id > $2 order by appointment_id limit $3",
-    )
-    .bind(tenant)
-    .bind(after)
-    .bind(limit)
-    .fetch_all(tx)
-    .await?;
+    let rows = sqlx::query(LIST_RECORDED).bind(tenant).bind(after).bind(limit).fetch_all(tx).await?;
     rows.iter()
         .map(|row| {
             Ok(Recorded {
