@@ -340,5 +340,8 @@ fn read_token() -> anyhow::Result<Option<Secret>> {
     let mut text = String::new();
     stdin.take(BYTES_MAX).read_to_string(&mut text).context("cannot read the token from standard input")?;
     let token = text.trim();
+    if token.is_empty() {
+        tell("nothing came on standard input: the token that is stored is kept");
+    }
     Ok((!token.is_empty()).then(|| Secret::new(token)))
 }
