@@ -21,6 +21,7 @@ pub mod sender; // how senders and their templates stand with Meta
 pub mod simulator; // a Cloud API to try the product against
 pub mod task; // tasks that a process cannot do without
 pub mod telemetry; // logs, spans, metrics
+pub mod template; // templates at Meta, and tenants' own
 pub mod tenant; // hospitals and clinics, and their WhatsApp configuration
 pub mod web; // health, metrics, webhooks
 pub mod whatsapp; // the Cloud API: client, error classes, webhook payloads

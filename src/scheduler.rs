@@ -15,15 +15,16 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::audit;
-use crate::config::{MailConfig, RedisConfig, RetentionConfig, WorkerConfig};
+use crate::config::{MailConfig, RedisConfig, RetentionConfig, WhatsAppConfig, WorkerConfig};
 use crate::credit::{alert, ledger, purchase};
 use crate::mail::{self, Composer, Delivery, Relay};
 use crate::notification::resolver::Resolver;
-use crate::notification::{Limits, retention, store, sweep};
+use crate::notification::{Limits, erasure, month, retention, store, sweep};
 use crate::queue::{Events, Queue};
 use crate::render::Templates;
 use crate::secret::Keyring;
 use crate::sender;
+use crate::template::refresh::Refresher;
 
 pub mod outbox;
 mod reminder;
@@ -47,8 +48,11 @@ const PAID_PATIENCE: Duration = Duration::from_secs(10);
 const ALERTS_EVERY: Duration = Duration::from_secs(30);
 /// How often old events of senders are looked for.
 const FORGET_EVERY: Duration = Duration::from_hours(1);
-/// How often webhook bodies are looked for that nobody needs any more.
+/// How often data is looked for whose time is over.
 const RETENTION_EVERY: Duration = Duration::from_mins(10);
+/// How often accounts are looked for whose templates are due, and after how many of these ticks for new accounts.
+const TEMPLATES_EVERY: Duration = Duration::from_secs(5);
+const ACCOUNTS_TENDED_EVERY: u32 = 12;
 /// How often the outbox of mails is counted.
 const MAILS_COUNTED_EVERY: Duration = Duration::from_secs(15);
 
@@ -63,6 +67,8 @@ pub struct Scheduler {
     pub worker: WorkerConfig,
     /// How long what nothing needs any more is kept.
     pub retention: RetentionConfig,
+    /// Where templates are asked for.
+    pub whatsapp: WhatsAppConfig,
     /// How mail leaves.
     pub mail: MailConfig,
     /// Opens the key that signs the heads of the audit.
@@ -102,7 +108,15 @@ impl Scheduler {
         duties.spawn(alert_tenants(pool.clone()));
         duties.spawn(count_mails(pool.clone()));
         duties.spawn(forget_sender_events(pool.clone()));
+        duties.spawn(refresh_templates(Refresher {
+            pool: pool.clone(),
+            whatsapp: crate::template::client(&self.whatsapp)?,
+            keyring: self.keyring.clone(),
+            templates: Templates::load()?,
+        }));
         duties.spawn(delete_webhook_bodies(pool.clone(), self.retention.webhook));
+        duties.spawn(erase_patients(pool.clone(), queue()));
+        duties.spawn(drop_months(pool.clone()));
         // What these two are at is rolled back when they end, and is done by whoever is next.
         duties.spawn(audit::keep_sealing(pool.clone(), self.keyring));
         duties.spawn(ledger::store::keep_rolling_up(pool.clone()));
@@ -236,15 +250,68 @@ async fn count_mails(pool: PgPool) {
     }
 }
 
+/// Asks Meta how templates stand, account by account.
+async fn refresh_templates(refresher: Refresher) {
+    let mut ticks = ticks(TEMPLATES_EVERY);
+    for tick in 0_u32.. {
+        ticks.tick().await;
+        if tick.is_multiple_of(ACCOUNTS_TENDED_EVERY)
+            && let Err(error) = refresher.tend().await
+        {
+            tracing::warn!(%error, "accounts could not be looked for; a later tick tries again");
+        }
+        if let Err(error) = refresher.run(Utc::now()).await {
+            tracing::warn!(%error, "templates could not be asked for; the next tick tries again");
+        }
+    }
+}
+
 /// Deletes webhook bodies whose time is over.
 async fn delete_webhook_bodies(pool: PgPool, retention: Duration) {
     let mut ticks = ticks(RETENTION_EVERY);
     loop {
         ticks.tick().await;
-        match retention::delete_webhook_bodies(&pool, retention).await {
+        // They name patients: none is kept longer than the tenant wants that keeps its patients' data the shortest.
+        let deleted = async {
+            let shortest = erasure::shortest_retention(&pool).await?;
+            retention::delete_webhook_bodies(&pool, shortest.map_or(retention, |shortest| shortest.min(retention)))
+                .await
+        };
+        match deleted.await {
             Ok(0) => {}
             Ok(deleted) => tracing::info!(deleted, "old webhook bodies deleted"),
             Err(error) => tracing::warn!(%error, "old webhook bodies could not be deleted; the next tick tries again"),
+        }
+    }
+}
+
+/// Erases patient data whose tenant's days are over.
+async fn erase_patients(pool: PgPool, queue: Queue) {
+    let mut ticks = ticks(RETENTION_EVERY);
+    loop {
+        ticks.tick().await;
+        match erasure::erase_due(&pool).await {
+            Ok(0) => {}
+            Ok(erased) => tracing::info!(erased, "patient data erased: its tenant's days were over"),
+            Err(error) => tracing::warn!(%error, "patient data could not be erased; the next tick tries again"),
+        }
+        match erasure::purge_rejected(&pool, &queue).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "rejected jobs removed: their tenant's days were over"),
+            Err(error) => tracing::warn!(%error, "rejected jobs could not be looked at; the next tick tries again"),
+        }
+    }
+}
+
+/// Drops months that every tenant is past.
+async fn drop_months(pool: PgPool) {
+    let mut ticks = ticks(PARTITIONS_EVERY);
+    loop {
+        ticks.tick().await;
+        match month::drop_past(&pool).await {
+            Ok(dropped) if dropped.is_empty() => {}
+            Ok(dropped) => tracing::info!(?dropped, "months that every tenant is past were dropped"),
+            Err(error) => tracing::warn!(%error, "an old month could not be dropped; the next tick tries again"),
         }
     }
 }

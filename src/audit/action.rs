@@ -70,6 +70,10 @@ actions! {
     OptOutRemove = "opt_out.remove",
     /// A template was sent to Meta.
     TemplatePush = "template.push",
+    /// A tenant's own text was entered in the place of ours; of the text only its digest.
+    TemplateOverride = "template.override",
+    /// A tenant's own text was taken back.
+    TemplateRestore = "template.restore",
     /// A user was added.
     UserAdd = "user.add",
     /// A user was disabled.

@@ -145,7 +145,11 @@ async fn pair(ctx: &Ctx, request: Request) -> anyhow::Result<()> {
             notification_id: admitted.notification_id,
             attempt: admitted.attempt,
             answer: Answer::Accepted { wamid },
-            text: Some(Text { template: "registration_confirmed".to_owned(), message: TEXT.to_owned() }),
+            text: Some(Text {
+                template: "registration_confirmed".to_owned(),
+                language: kmsnotif_jobs::Language::Id,
+                message: TEXT.to_owned(),
+            }),
             finished_at: Utc::now().max(admitted.started_at),
         })
         .await?;

@@ -36,6 +36,7 @@ mod reminder;
 mod secret;
 mod simulator;
 mod store;
+mod template;
 mod tenant;
 #[cfg(test)]
 mod tests;
@@ -102,6 +103,9 @@ pub enum Command {
     /// Hospitals and clinics, and what they send with.
     #[command(subcommand)]
     Tenant(tenant::Command),
+    /// The texts of messages: here, at Meta, and tenants' own.
+    #[command(subcommand)]
+    Template(template::Command),
     /// What a notification costs, from which date on.
     #[command(subcommand)]
     Price(price::Command),
@@ -155,6 +159,7 @@ impl Command {
             Command::Scheduler(_) => "scheduler",
             Command::Enqueue(_) => "enqueue",
             Command::Tenant(_) => "tenant",
+            Command::Template(_) => "template",
             Command::Price(_) => "price",
             Command::Credit(_) => "credit",
             Command::Purchase(_) => "purchase",
@@ -190,6 +195,7 @@ impl Command {
             Command::Scheduler(args) => process::run_scheduler(args).await,
             Command::Enqueue(args) => enqueue::run(args, global).await,
             Command::Tenant(command) => tenant::run(command, global, &database::connect_to_write(name).await?).await,
+            Command::Template(command) => template::run(command, global).await,
             Command::Price(command) => price::run(command, global, &database::connect_to_write(name).await?).await,
             Command::Credit(command) => credit::run(command, global, &database::connect_to_write(name).await?).await,
             Command::Purchase(command) => {

@@ -251,6 +251,7 @@ mod tests {
             reason: None,
             to: Some("+6281234567890".to_owned()),
             language: "id".to_owned(),
+            language_asked: "id".to_owned(),
             template: Some("registration_confirmed".to_owned()),
             text: Some("Halo\nSiti".to_owned()),
             wamid: None,

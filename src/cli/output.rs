@@ -105,6 +105,12 @@ impl<W: Write> Output<W> {
         Ok(())
     }
 
+    /// Writes lines for people, in answers that are no table.
+    pub fn text(&mut self, text: &str) -> io::Result<()> {
+        let plain = text.replace(|character: char| character.is_control() && character != '\n', "�");
+        writeln!(self.out, "{plain}").map_err(mark)
+    }
+
     /// Writes what is still in the buffer; without it the end of the answer may be missing.
     pub fn finish(mut self) -> io::Result<()> {
         self.out.flush().map_err(mark)

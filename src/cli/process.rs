@@ -30,7 +30,7 @@ pub struct WorkerArgs {
     metrics_addr: Option<SocketAddr>,
 }
 
-/// Sends mail, sweeps what a crash left, makes the months ahead, deletes what is old. Two or more may run; nothing happens twice.
+/// Sends mail, sweeps what a crash left, makes the months ahead, asks Meta how templates stand, deletes what is old. Two or more may run; nothing happens twice.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  kmsnotif scheduler")]
 pub struct SchedulerArgs {
@@ -66,10 +66,11 @@ pub(super) async fn run_scheduler(args: SchedulerArgs) -> anyhow::Result<()> {
     let worker = WorkerConfig::from_env(&environment)?;
     let retention = RetentionConfig::from_env(&environment)?;
     let mail = MailConfig::from_env(&environment)?;
+    let whatsapp = WhatsAppConfig::from_env(&environment)?;
     let keyring = Keyring::new(&SecretKeys::from_env(&environment)?);
     let pool = database::connect_to_write("scheduler").await?;
     serve_metrics(args.metrics_addr).await?;
-    Scheduler { pool, redis, worker, retention, mail, keyring }.run(terminated()).await
+    Scheduler { pool, redis, worker, retention, whatsapp, mail, keyring }.run(terminated()).await
 }
 
 /// Starts collecting metrics, and serves them if an address is given.

@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 
+use anyhow::bail;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use futures::StreamExt as _;
@@ -175,6 +176,15 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
         }
         Command::Pay(args) => {
             let purchase = store::pay(pool, args.purchase_id, args.reference.as_deref(), &actor()).await?;
+            if args.reference.is_some() && args.reference != purchase.payment_reference {
+                let known = purchase
+                    .payment_reference
+                    .map_or("no reference".to_owned(), |known| format!("the reference {known}"));
+                bail!(
+                    "purchase {} was paid before, with {known}, and nothing was changed: if money came twice, pay one back",
+                    purchase.id
+                );
+            }
             output.one(&PurchaseAnswer::from(purchase))?;
         }
         Command::Cancel(Cancel { purchase_id: id }) => {

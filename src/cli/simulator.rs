@@ -9,7 +9,7 @@ use url::Url;
 
 use super::process::terminated;
 use crate::config::{app_secrets, environment, parse_duration};
-use crate::render::{Template, Templates};
+use crate::render::{Template, Templates, creation_payload};
 use crate::simulator::{KnownTemplate, Options, Sender, Simulator, TemplateState, TokenCheck, fault_table};
 
 const EXAMPLES: &str = "Examples:\n  WHATSAPP_APP_SECRET=… kmsnotif simulator --status-delay 1s\n  \
@@ -26,6 +26,13 @@ const ABOUT: &str = "It checks requests, answers wamids and tells statuses by si
     and POST /_simulator/preference\n  \
     {\"from\": \"+62812…\", \"value\": \"stop\", \"phone_number_id\": \"1001\"}     or \"resume\"\n\
     Without phone_number_id the sender that wrote last is meant.\n\n\
+    Accounts begin with the templates of this version, approved. POST /_simulator/templates/state changes what became \
+    of one, and /_simulator/templates/category what Meta bills it as, now or from a moment (in seconds) on; both tell \
+    the receiver:\n  \
+    {\"name\": \"prescription_ready\", \"language\": \"id\", \"state\": \"REJECTED\", \"reason\": \"PROMOTIONAL\"}\n  \
+    {\"name\": \"prescription_ready\", \"language\": \"id\", \"category\": \"MARKETING\", \"from\": 1795000000}\n\
+    A state is APPROVED, PENDING, REJECTED, PAUSED or DISABLED. A new template with `reject` in its name is rejected. \
+    POST /_simulator/management {\"refuse\": 3} lets the next requests about templates meet the account's limit.\n\n\
     Point the scheduler at its mail server with SMTP_URL: what arrives is shown under /mail. \
     POST /_simulator/mail/faults lets it refuse; {} ends that:\n  \
     {\"refuse\": 421}   {\"reject\": {\"a@b.example\": 550}}   {\"drop_taken\": 1}   {\"answer_after_ms\": 5000}\n\n\
@@ -65,6 +72,9 @@ pub struct Args {
     /// How long the review of a created or edited template takes.
     #[arg(long, default_value = "2s", value_parser = duration)]
     review_delay: Duration,
+    /// Let accounts begin without templates, as at Meta: `kmsnotif template push` creates them.
+    #[arg(long)]
+    no_templates: bool,
     /// A sender and the name patients see; others exist as well, under made-up names.
     #[arg(long = "sender", value_name = "PHONE_NUMBER_ID,WABA_ID,NUMBER,NAME")]
     senders: Vec<SenderArg>,
@@ -117,7 +127,7 @@ fn options(args: Args, app_secret: String) -> anyhow::Result<Options> {
         app_secret,
         webhook_url: Some(args.webhook_url),
         tokens,
-        templates: Templates::load()?.iter().map(known).collect(),
+        templates: if args.no_templates { Vec::new() } else { Templates::load()?.iter().map(known).collect() },
         senders: args.senders.into_iter().map(|sender| sender.0).collect(),
         mps: args.mps,
         pair_limit: !args.no_pair_limit,
@@ -130,8 +140,11 @@ fn options(args: Args, app_secret: String) -> anyhow::Result<Options> {
 
 /// The template as Meta knows it; its text is the whole of what the phone shows.
 fn known(template: &Template) -> KnownTemplate {
+    let payload = creation_payload(template);
     let parts = [template.header.as_deref(), Some(template.text.as_str()), template.footer.as_deref()];
     KnownTemplate {
+        components: payload["components"].as_array().cloned().unwrap_or_default(),
+        ttl_s: payload["message_send_ttl_seconds"].as_i64(),
         name: template.name.clone(),
         language: template.language.as_str().to_owned(),
         category: template.category.as_str().to_owned(),

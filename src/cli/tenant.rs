@@ -20,6 +20,7 @@ use crate::tenant::{
     email, phone, store,
 };
 
+mod erase;
 mod show;
 
 use show::TenantAnswer;
@@ -41,6 +42,8 @@ pub enum Command {
     /// What a tenant sends with.
     #[command(subcommand)]
     Whatsapp(WhatsappCommand),
+    /// Erase all that is known of a patient's phone number: the right to be forgotten.
+    Erase(erase::Erase),
 }
 
 /// Subcommands of `tenant whatsapp`.
@@ -271,6 +274,7 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
         Command::Whatsapp(WhatsappCommand::Set(args)) => {
             output.one(&TenantAnswer::of(&set_whatsapp(args, pool).await?))?;
         }
+        Command::Erase(args) => erase::run(args, global, pool, &mut output).await?,
     }
     Ok(output.finish()?)
 }
@@ -336,5 +340,8 @@ fn read_token() -> anyhow::Result<Option<Secret>> {
     let mut text = String::new();
     stdin.take(BYTES_MAX).read_to_string(&mut text).context("cannot read the token from standard input")?;
     let token = text.trim();
+    if token.is_empty() {
+        tell("nothing came on standard input: the token that is stored is kept");
+    }
     Ok((!token.is_empty()).then(|| Secret::new(token)))
 }

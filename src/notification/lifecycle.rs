@@ -42,6 +42,8 @@ pub(crate) enum Answer {
     Accepted { wamid: String },
     /// Meta refused it, or nothing is known.
     Failed(SendError),
+    /// Meta refused its template in this language, and it may go in another.
+    OtherLanguage(SendError),
     /// Nothing was written: rendering failed.
     Unrendered,
 }
@@ -102,6 +104,16 @@ pub(crate) fn answered(
             change.status(Status::NotSent, Some(Reason::RenderError.as_str()));
         }
         Answer::Failed(error) => refuse(&mut change, error, now, limits),
+        Answer::OtherLanguage(error) => {
+            // By then the template is known to be refused, and the next attempt goes in another language.
+            change.record.attempts_counted += i32::from(change.record.status != Status::Unknown);
+            let counted = change.record.attempts_counted.unsigned_abs();
+            if counted >= limits.attempts_max {
+                change.fail(Reason::Rejected, now);
+            } else {
+                wait(&mut change, now + retry::wait(counted, error.retry_after()), now);
+            }
+        }
     }
     Some(change)
 }
@@ -112,7 +124,7 @@ fn end_of(answer: &Answer) -> AttemptEnd {
             AttemptEnd { outcome: "accepted", wamid: Some(wamid.clone()), ..AttemptEnd::default() }
         }
         Answer::Unrendered => AttemptEnd { outcome: "rejected", ..AttemptEnd::default() },
-        Answer::Failed(error) => AttemptEnd {
+        Answer::Failed(error) | Answer::OtherLanguage(error) => AttemptEnd {
             outcome: error.class().as_str(),
             error_code: error.code().and_then(|code| i32::try_from(code).ok()),
             error: Some(error.message().to_owned()),

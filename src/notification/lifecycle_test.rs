@@ -90,6 +90,22 @@ fn a_refusal_gives_the_reservation_back() {
 }
 
 #[test]
+fn a_message_refused_in_one_language_waits_for_another_with_its_credit_and_not_for_ever() {
+    let mut record = sending();
+    for number in 1.. {
+        let refused = Answer::OtherLanguage(SendError::new(Class::Template, "no such template"));
+        let change = answered(record, number, &refused, now(), LIMITS).unwrap();
+        assert_eq!(change.attempt.as_ref().unwrap().end.outcome, "template");
+        if number.unsigned_abs() == LIMITS.attempts_max {
+            assert_eq!((change.record.reason.as_deref(), change.movement), (Some("rejected"), Some(Movement::Void)));
+            return;
+        }
+        assert_eq!((change.record.status, change.record.held, change.movement), (Status::Waiting, true, None));
+        record = attempt_again(change.record, now()).record;
+    }
+}
+
+#[test]
 fn an_unknown_outcome_keeps_the_reservation_and_is_not_due_for_a_retry() {
     let change = answer(sending(), &failed(Class::Unknown));
     assert_eq!((change.record.status, change.movement, change.record.held), (Status::Unknown, None, true));

@@ -11,10 +11,14 @@
 //! Every decision is a pure function of `lifecycle`; every step is safe to run twice.
 pub(crate) mod admit;
 pub(crate) mod batch;
+pub mod erasure;
+#[cfg(test)]
+mod erasure_test;
 mod event;
 mod gate;
 pub(crate) mod lifecycle;
 pub mod manual;
+pub mod month;
 #[cfg(test)]
 mod opt_out_test;
 pub(crate) mod process;
@@ -37,6 +41,7 @@ mod store_test;
 pub mod sweep;
 mod throttle;
 mod withhold;
+mod wording;
 mod writer;
 
 use std::sync::Arc;

@@ -19,14 +19,15 @@ use super::settings::{Known, Settings};
 use super::settle;
 use super::standing::{self, Heard};
 use super::withhold::{self, Probe};
+use super::wording;
 use super::writer::Writer;
 use crate::queue::{Delivery, Events, Outcome, Queue};
 use crate::reminder;
-use crate::render::{Category, Input, Message, Templates};
+use crate::render::{Category, Input, Message, RenderError, Template, Templates};
 use crate::secret::PhoneHasher;
 use crate::telemetry::trace;
 use crate::tenant::phone;
-use crate::whatsapp::{self, Class, Opaque, Outgoing, SendError, Sender};
+use crate::whatsapp::{self, Class, Opaque, Outgoing, SendError, Sender, TemplateFault, template_fault};
 
 /// A tenant nobody knows yet may be added any moment; its jobs are rejected, and can be requeued.
 const DATABASE_AWAY: TimeDelta = TimeDelta::seconds(2);
@@ -85,14 +86,20 @@ async fn deliver(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx) -> Outcome {
     };
     let span = Span::current();
     span.record("notification", field::display(admitted.notification_id)).record("attempt", admitted.attempt);
-    let rendered = trace_span!(target: trace::TARGET, "render").in_scope(|| render(ctx, &admitted));
+    let template = wording::choose(&ctx.templates, &admitted.known, job.kind(), admitted.language);
+    let rendered = trace_span!(target: trace::TARGET, "render").in_scope(|| {
+        let template = template.ok_or(RenderError::NoMessage(job.kind()))?;
+        Ok((template, render(ctx, template, &admitted)?))
+    });
     let (answer, text) = match rendered {
-        Ok(message) => {
+        Ok((template, message)) => {
             let span = trace_span!(target: trace::TARGET, "send", otel.kind = "client");
             let answer = send(ctx, &admitted, &message).instrument(span).await;
-            (answer, Some(Text { template: message.template, message: message.text }))
+            let answer = in_other_language(ctx, template, &admitted, answer);
+            let Message { template, language, text: message, .. } = message;
+            (answer, Some(Text { template, language, message }))
         }
-        Err(error) => {
+        Err::<_, RenderError>(error) => {
             tracing::error!(notification = %admitted.notification_id, %error, "the message could not be rendered");
             (Answer::Unrendered, None)
         }
@@ -213,7 +220,7 @@ pub(crate) fn prepare(
     let recipient = phone::parse(&job.to, known.tenant.country).ok();
     let language = job.language.unwrap_or(known.tenant.language);
     let to = recipient.as_ref().map_or(job.to.as_str(), |recipient| recipient.as_str());
-    let template = ctx.templates.get(job.kind(), language);
+    let template = wording::choose(&ctx.templates, &known, job.kind(), language);
     let category = template.map_or(Category::Utility, |template| template.category);
     admit::Request {
         content_hash: kmsnotif_jobs::content_hash(job, to, language),
@@ -223,7 +230,7 @@ pub(crate) fn prepare(
         language,
         category,
         template_refused: template.is_some_and(|template| withhold::is_refused(&known, template)),
-        known,
+        known: known.clone(),
         token: token.to_owned(),
         notification_id,
         started_at,
@@ -236,13 +243,27 @@ pub(crate) fn now_in_micros() -> chrono::DateTime<Utc> {
     chrono::DateTime::from_timestamp_micros(now.timestamp_micros()).unwrap_or(now)
 }
 
-fn render(ctx: &Ctx, admitted: &Admitted) -> Result<Message, crate::render::RenderError> {
-    ctx.templates.render(&Input {
+fn render(ctx: &Ctx, template: &Template, admitted: &Admitted) -> Result<Message, RenderError> {
+    let input = Input {
         data: &admitted.job.data,
-        language: admitted.language,
+        language: template.language,
         time_zone: admitted.known.tenant.time_zone,
         tenant_name: &admitted.known.tenant.name,
-    })
+    };
+    ctx.templates.render_with(template, &input)
+}
+
+/// A template that Meta refuses for good stops the message in this language only: it may go in another.
+fn in_other_language(ctx: &Ctx, template: &Template, admitted: &Admitted, answer: Answer) -> Answer {
+    match answer {
+        Answer::Failed(error)
+            if template_fault(error.code()).is_some_and(|fault| fault != TemplateFault::Paused)
+                && wording::has_other(&ctx.templates, &admitted.known, template) =>
+        {
+            Answer::OtherLanguage(error)
+        }
+        answer => answer,
+    }
 }
 
 /// One HTTP try, outside any transaction.
@@ -352,7 +373,7 @@ fn count(answer: &Answer) {
 fn outcome(answer: &Answer) -> Option<&'static str> {
     match answer {
         Answer::Accepted { .. } => Some(whatsapp::OUTCOME_ACCEPTED),
-        Answer::Failed(error) => Some(error.class().as_str()),
+        Answer::Failed(error) | Answer::OtherLanguage(error) => Some(error.class().as_str()),
         Answer::Unrendered => None,
     }
 }

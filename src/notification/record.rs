@@ -184,6 +184,8 @@ pub(crate) struct AttemptRow {
 pub(crate) struct Text {
     /// The template's name at Meta.
     pub(crate) template: String,
+    /// The language of the text, whatever was asked for.
+    pub(crate) language: kmsnotif_jobs::Language,
     pub(crate) message: String,
 }
 

@@ -20,7 +20,7 @@ use super::event::{self, Committed};
 use super::lifecycle::{Limits, resolution};
 use super::record::Change;
 use super::status::Status;
-use super::store::resolution::{DueOutcome, Sender, list_due_outcomes, list_senders, mark_undelivered};
+use super::store::resolution::{DueOutcome, Sender, list_due_outcomes, list_heard_of, list_senders, mark_undelivered};
 use super::store::{self, webhook};
 use super::sweep;
 use crate::queue::{Events, Queue};
@@ -129,11 +129,16 @@ impl Resolver {
         store::lock_accounts(&mut tx, std::iter::once(tenant)).await?;
         let ids = outcomes.iter().map(|outcome| (tenant, outcome.notification_id));
         let mut records = store::list_by_id(&mut tx, ids).await?;
+        let unknown = records.values().filter(|record| record.status == Status::Unknown);
+        let heard_of = list_heard_of(&mut tx, tenant, unknown.map(|record| record.notification_id).collect()).await?;
         let mut changes = Vec::with_capacity(outcomes.len());
         for outcome in outcomes {
             let Some(record) = records.remove(&outcome.notification_id) else { continue };
             let ttl = self.ttl(&outcome.kind);
             let change = match record.status {
+                Status::Unknown if heard_of.contains(&record.notification_id) => {
+                    Some(resolution::wait_for_event(record, now, self.limits))
+                }
                 Status::Unknown => {
                     let token = resolution::second_token(now);
                     resolution::resolve_unknown(record, &sender.evidence, ttl, token, now, self.limits)

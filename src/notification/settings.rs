@@ -7,28 +7,40 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use kmsnotif_jobs::Kind;
+use kmsnotif_jobs::{Kind, Language};
 use sqlx::{PgConnection, PgPool};
 
 use crate::credit::price::{self, PriceBook, PriceKey};
-use crate::render::Template;
+use crate::render::{Template, Templates};
 use crate::secret::{Keyring, Secret};
 use crate::sender::{self, Held};
+use crate::template::{self, Overrides};
 use crate::tenant::{self, Tenant, TenantId};
 
 /// A change is looked for again for so long: it may be committed later than its time says, by another clock.
 const OVERLAP: TimeDelta = TimeDelta::minutes(2);
 
-/// A tenant with its sender's token opened, and what holds its templates back.
+/// A tenant with its sender's token opened, what holds its templates back, and its own texts.
 #[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) tenant: Tenant,
     held: HashMap<(String, String), Held>,
+    overrides: Overrides,
     /// None without a configuration, or when no key opens it (which is logged).
     pub(crate) token: Option<Secret>,
 }
 
 impl Known {
+    /// The tenant's template of a kind in a language: its own, else ours.
+    pub(crate) fn template<'a>(
+        &'a self,
+        templates: &'a Templates,
+        kind: Kind,
+        language: Language,
+    ) -> Option<&'a Template> {
+        self.overrides.template(templates, kind, language)
+    }
+
     /// What holds a template back; none for what may be sent, or is unknown.
     pub(crate) fn held(&self, template: &Template) -> Option<Held> {
         // Most tenants have none, and no key need be made.
@@ -163,10 +175,14 @@ impl Settings {
     /// Templates are read after the tenants: should they be newer, so is the tenant's revision, and admission sees it.
     async fn remember(&self, connection: &mut PgConnection, tenants: Vec<Tenant>) -> Result<(), sqlx::Error> {
         let ids: Vec<TenantId> = tenants.iter().map(|tenant| tenant.id).collect();
-        let mut held = sender::store::list_held(connection, &ids).await?;
+        let mut held = sender::store::list_held(&mut *connection, &ids).await?;
+        let mut overrides = template::store::list_overrides(connection, &ids).await?;
         let open = |tenant: Tenant| {
             let held = held.remove(&tenant.id).unwrap_or_default();
-            Arc::new(self.open(tenant, held))
+            let own = overrides.remove(&tenant.id).unwrap_or_default();
+            let before = self.find(&tenant.code);
+            let overrides = Overrides::new(own, before.as_ref().map(|before| &before.overrides));
+            Arc::new(self.open(tenant, held, overrides))
         };
         let opened: Vec<Arc<Known>> = tenants.into_iter().map(open).collect();
         let mut by_code = self.by_code.write().unwrap_or_else(PoisonError::into_inner);
@@ -176,7 +192,7 @@ impl Settings {
         Ok(())
     }
 
-    fn open(&self, tenant: Tenant, held: HashMap<(String, String), Held>) -> Known {
+    fn open(&self, tenant: Tenant, held: HashMap<(String, String), Held>, overrides: Overrides) -> Known {
         let token = tenant.token(&self.keyring).and_then(|token| {
             token
                 .inspect_err(|error| {
@@ -184,6 +200,6 @@ impl Settings {
                 })
                 .ok()
         });
-        Known { tenant, held, token }
+        Known { tenant, held, overrides, token }
     }
 }

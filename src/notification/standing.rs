@@ -7,6 +7,7 @@ use super::process::Ctx;
 use super::store;
 use super::throttle;
 use super::withhold;
+use super::wording;
 use crate::render::Template;
 use crate::sender::{self, Source, TemplateKey, TemplateState};
 use crate::telemetry::metric;
@@ -26,7 +27,7 @@ impl From<&Answer> for Heard {
         match answer {
             Answer::Accepted { .. } => Heard::Accepted,
             Answer::Unrendered => Heard::Unrendered,
-            Answer::Failed(error) => Heard::Failed(error.clone()),
+            Answer::Failed(error) | Answer::OtherLanguage(error) => Heard::Failed(error.clone()),
         }
     }
 }
@@ -103,8 +104,9 @@ pub(super) async fn open_lanes(ctx: &Ctx, code: &str) {
     }
 }
 
-fn find_template<'a>(ctx: &'a Ctx, admitted: &Admitted) -> Option<&'a Template> {
-    ctx.templates.get(admitted.job.kind(), admitted.language)
+/// The template that the message went out in: what chose it is still in hand.
+fn find_template<'a>(ctx: &'a Ctx, admitted: &'a Admitted) -> Option<&'a Template> {
+    wording::choose(&ctx.templates, &admitted.known, admitted.job.kind(), admitted.language)
 }
 
 fn key(admitted: &Admitted, template: &Template) -> Option<TemplateKey> {

@@ -15,6 +15,7 @@ use kmsnotif_jobs::Job;
 use super::lifecycle::BLOCKED_WAIT;
 use super::process::Ctx;
 use super::settings::Known;
+use super::wording;
 use crate::render::Template;
 use crate::sender::{Held, Source, TemplateState};
 
@@ -45,7 +46,8 @@ pub(super) async fn held_until(
     if job.expires_at.is_some_and(|expires_at| expires_at <= now) || !known.sends(job.kind()) {
         return None;
     }
-    let template = ctx.templates.get(job.kind(), job.language.unwrap_or(known.tenant.language));
+    let asked = job.language.unwrap_or(known.tenant.language);
+    let template = wording::choose(&ctx.templates, known, job.kind(), asked);
     if let Some((template, held)) = template.and_then(|template| Some((template, known.held(template)?)))
         && !probe.of_template
     {

@@ -25,6 +25,7 @@ mod pause;
 mod pool;
 mod record;
 mod script;
+mod search;
 mod server;
 mod stats;
 

@@ -58,6 +58,7 @@ pub(super) fn compile(file: File<'_>, fields: &[Field]) -> Result<Body, Template
     if let Some(byte) = file.text.find([VALUE, BLOCK, SENTENCE, END]) {
         return Err(file.problem_at(byte, "the private use characters U+E000 to U+E003 are not allowed"));
     }
+    check_tags(file)?;
     let tera = parse(file, fields)?;
     let mut body: Option<Body> = None;
     for number in 0..field::shape_count(fields) {
@@ -71,12 +72,35 @@ pub(super) fn compile(file: File<'_>, fields: &[Field]) -> Result<Body, Template
     body.ok_or_else(|| file.problem(1, "this kind sends no message"))
 }
 
-/// The name of the template that wraps the file's blocks.
+/// The names that Tera knows the file and the template that wraps its blocks by; a path could hold quotes.
+const FILE: &str = "body";
 const CHILD: &str = "marked";
+/// All that a file needs; loops and calls could take for ever.
+const TAGS: [&str; 8] = ["block", "endblock", "if", "elif", "else", "endif", "raw", "endraw"];
+/// Longer files are none; Meta's own limit of a body is far below.
+const BYTES_MAX: usize = 16 * 1024;
+
+/// Refuses what could make the rendering of a file long, before any of it is rendered.
+fn check_tags(file: File<'_>) -> Result<(), TemplateError> {
+    if file.text.len() > BYTES_MAX {
+        return Err(file.problem(1, &format!("the file has more than {BYTES_MAX} bytes")));
+    }
+    for (at, _) in file.text.match_indices("{%") {
+        let tag = file.text[at + 2..].split("%}").next().unwrap_or_default();
+        let word = tag.trim_start_matches('-').split_whitespace().next().unwrap_or_default();
+        if !TAGS.contains(&word) {
+            return Err(file.problem_at(at, &format!("{{% {word} %}} is not allowed: only if, block and their ends")));
+        }
+        if tag.contains('(') {
+            return Err(file.problem_at(at, "conditions hold names and words, and no calls"));
+        }
+    }
+    Ok(())
+}
 
 /// Parses the file and a child that marks its blocks.
 fn parse(file: File<'_>, fields: &[Field]) -> Result<Tera, TemplateError> {
-    let mut child = format!("{{% extends \"{}\" %}}", file.path);
+    let mut child = format!("{{% extends \"{FILE}\" %}}");
     for name in block_names(file.text) {
         if fields.iter().any(|field| field.name == name) {
             return Err(file.problem(file.line_of(name), &format!("block {name} has the name of a value")));
@@ -84,10 +108,9 @@ fn parse(file: File<'_>, fields: &[Field]) -> Result<Tera, TemplateError> {
         let _ = write!(child, "{{% block {name} %}}{BLOCK}{name}{SENTENCE}{{{{ super() }}}}{END}{{% endblock %}}");
     }
     let mut tera = Tera::new();
-    tera.add_raw_templates([(file.path, file.text), (CHILD, child.as_str())])
-        .map_err(|error| tera_problem(file, &error))?;
+    tera.add_raw_templates([(FILE, file.text), (CHILD, child.as_str())]).map_err(|error| tera_problem(file, &error))?;
     let mut variables: Vec<&str> =
-        tera.get_template_variables(file.path).map_err(|error| tera_problem(file, &error))?.into_iter().collect();
+        tera.get_template_variables(FILE).map_err(|error| tera_problem(file, &error))?.into_iter().collect();
     variables.sort_unstable();
     if let Some(unknown) = variables.into_iter().find(|name| !fields.iter().any(|field| field.name == *name)) {
         let names: Vec<_> = fields.iter().map(|field| field.name).collect();

@@ -2,11 +2,14 @@
 //!
 //! Source: Meta, message template components and utility templates, read 2026-11.
 
+use kmsnotif_jobs::Language;
+
+use super::clinical;
 use super::compile::{Body, Content, Piece};
 use super::field::{Field, Role};
 use super::source::{File, Settings};
 use super::template::Template;
-use super::{Category, TemplateError};
+use super::{Category, TemplateError, button};
 
 const BODY_LIMIT: usize = 1024;
 const HEADER_LIMIT: usize = 60;
@@ -19,12 +22,7 @@ const TTL_LIMIT: u32 = 12 * 60 * 60;
 
 /// Checks what `template.toml` says.
 pub(super) fn check_settings(file: File<'_>, settings: &Settings) -> Result<(), TemplateError> {
-    let name = settings.name.as_ref();
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    if name.is_empty() || name.len() > NAME_LIMIT || !name.bytes().all(allowed) {
-        let problem = format!("name is up to {NAME_LIMIT} lower case letters, digits and underscores");
-        return Err(file.problem_at(settings.name.span().start, &problem));
-    }
+    check_name(settings.name.as_ref()).map_err(|problem| file.problem_at(settings.name.span().start, &problem))?;
     if *settings.category.as_ref() != Category::Utility {
         return Err(file.problem_at(settings.category.span().start, "category must be \"utility\""));
     }
@@ -35,6 +33,10 @@ pub(super) fn check_settings(file: File<'_>, settings: &Settings) -> Result<(), 
     }
     for (what, limit, texts) in [("header", HEADER_LIMIT, &settings.header), ("footer", FOOTER_LIMIT, &settings.footer)]
     {
+        let missing = Language::ALL.into_iter().find(|language| !texts.contains_key(language.as_str()));
+        if let (Some(some), Some(missing)) = (texts.values().next(), missing) {
+            return Err(file.problem_at(some.span().start, &format!("[{what}] has no text in {missing}")));
+        }
         for text in texts.values() {
             let value = text.as_ref().as_str();
             if units(value) > limit || value.trim().is_empty() || value.contains(['\n', '{', '}']) {
@@ -43,11 +45,32 @@ pub(super) fn check_settings(file: File<'_>, settings: &Settings) -> Result<(), 
             }
         }
     }
+    button::check(file, settings)?;
+    let buttons = settings.button.iter().flat_map(|button| button.as_ref().text.values());
+    for text in settings.header.values().chain(settings.footer.values()).chain(buttons) {
+        if let Some(word) = clinical::find(text.as_ref()) {
+            return Err(file.problem_at(text.span().start, &clinical_problem(word)));
+        }
+    }
     Ok(())
+}
+
+/// Checks a name at Meta.
+pub(super) fn check_name(name: &str) -> Result<(), String> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    let fits = (1..=NAME_LIMIT).contains(&name.len()) && name.bytes().all(allowed);
+    if fits { Ok(()) } else { Err(format!("name is up to {NAME_LIMIT} lower case letters, digits and underscores")) }
+}
+
+fn clinical_problem(word: &str) -> String {
+    format!("{word:?} tells of a patient's health: a message says when, where and whom to ask, and no more")
 }
 
 /// Checks one body: its ends, the text between its holes, its names, and its length at the worst.
 pub(super) fn check_body(file: File<'_>, body: &Body, fields: &[Field]) -> Result<(), TemplateError> {
+    if body.pieces.is_empty() {
+        return Err(file.problem(1, "the body is empty"));
+    }
     for (index, piece) in body.pieces.iter().enumerate() {
         let Piece::Value(hole) = piece else { continue };
         let name = &body.holes[*hole].name;
@@ -73,6 +96,7 @@ pub(super) fn check_body(file: File<'_>, body: &Body, fields: &[Field]) -> Resul
     }
     check_braces(file, body)?;
     check_choices(file, body, fields)?;
+    check_words(file, body)?;
     let longest = longest(body, fields);
     if longest > BODY_LIMIT {
         let problem =
@@ -108,6 +132,22 @@ fn check_choices(file: File<'_>, body: &Body, fields: &[Field]) -> Result<(), Te
         });
         if sentences.flatten().any(shows) {
             return Err(file.problem(file.line_of(name), &format!("{name} is for comparing, write a sentence instead")));
+        }
+    }
+    Ok(())
+}
+
+/// Our own words tell nothing of a patient's health.
+fn check_words(file: File<'_>, body: &Body) -> Result<(), TemplateError> {
+    let sentences = body.holes.iter().filter_map(|hole| match &hole.content {
+        Content::Sentence(sentences) => Some(sentences.iter().flatten()),
+        Content::Field(_) => None,
+    });
+    for piece in body.pieces.iter().chain(sentences.flatten()) {
+        let Piece::Text(text) = piece else { continue };
+        if let Some(word) = clinical::find(text) {
+            let line = file.text.lines().position(|line| line.to_lowercase().contains(&word.to_lowercase()));
+            return Err(file.problem(line.map_or(1, |index| index + 1), &clinical_problem(word)));
         }
     }
     Ok(())

@@ -6,7 +6,9 @@
 //! 3. [`Templates::render`] writes dates (`moment`) and amounts (`money`) for people, makes values safe for Meta
 //!    (`safe`) and fills the holes: the parameters that are sent, and the text that is stored.
 
+mod button;
 mod category;
+mod clinical;
 mod compile;
 mod field;
 mod lint;
@@ -23,8 +25,9 @@ use chrono_tz::Tz;
 use kmsnotif_jobs::{Data, Kind, Language};
 use serde::{Deserialize, Serialize};
 
+pub use button::Button;
 pub use category::{Category, UnknownCategory};
-pub use source::{File, Source};
+pub use source::{File, Source, embedded};
 pub use template::{Template, creation_payload};
 
 pub(crate) use moment::Moments;
@@ -126,45 +129,107 @@ impl Templates {
         Ok(loaded)
     }
 
+    /// Every problem of these sources, at most one a file, and what no kind may lack.
+    pub fn lint(sources: &[Source<'_>]) -> Vec<TemplateError> {
+        let loaded = match Self::from_sources(&[]) {
+            Ok(loaded) => loaded,
+            Err(error) => return vec![error],
+        };
+        let mut problems = Vec::new();
+        for source in sources {
+            let settings = match source::Settings::parse(source.settings) {
+                Ok(settings) => settings,
+                Err(error) => {
+                    problems.push(error);
+                    continue;
+                }
+            };
+            problems.extend(lint::check_settings(source.settings, &settings).err());
+            let templates: Vec<_> = Language::ALL
+                .into_iter()
+                .zip(source.bodies)
+                .map(|(language, file)| loaded.compile_one(source.kind, language, (source.settings, &settings), file))
+                .collect();
+            if templates.iter().all(Result::is_ok) {
+                let templates: Vec<_> = templates.into_iter().flatten().collect();
+                problems.extend(lint::check_languages(&source.bodies, &templates).err());
+            } else {
+                problems.extend(templates.into_iter().filter_map(Result::err));
+            }
+        }
+        problems.dedup();
+        problems
+    }
+
     fn compile(&self, source: &Source<'_>) -> Result<Vec<Template>, TemplateError> {
-        let fields = field::fields(source.kind);
         let settings = source::Settings::parse(source.settings)?;
         lint::check_settings(source.settings, &settings)?;
-        let mut templates = Vec::with_capacity(Language::ALL.len());
-        for (language, file) in Language::ALL.into_iter().zip(source.bodies) {
-            let body = compile::compile(file, fields)?;
-            lint::check_body(file, &body, fields)?;
-            let line = |texts: &std::collections::BTreeMap<String, toml::Spanned<String>>| {
-                texts.get(language.as_str()).map(|text| text.as_ref().clone())
-            };
-            let mut template = Template {
-                kind: source.kind,
-                name: settings.name.as_ref().clone(),
-                language,
-                category: *settings.category.as_ref(),
-                ttl_seconds: *settings.ttl_seconds.as_ref(),
-                header: line(&settings.header),
-                text: template::text_with_holes(&body),
-                footer: line(&settings.footer),
-                examples: Vec::new(),
-                body,
-            };
-            let (data, tenant_name) = settings.example(source.settings, source.kind, language)?;
-            let input = Input { data: &data, language, time_zone: EXAMPLE_ZONE, tenant_name: &tenant_name };
-            let message = self
-                .fill(&template, &input)
-                .map_err(|error| source.settings.problem(1, &format!("[example.{language}]: {error}")))?;
-            template.examples = message.parameters;
-            templates.push(template);
+        let one = |(language, file)| self.compile_one(source.kind, language, (source.settings, &settings), file);
+        Language::ALL.into_iter().zip(source.bodies).map(one).collect()
+    }
+
+    fn compile_one(
+        &self,
+        kind: Kind,
+        language: Language,
+        (settings_file, settings): (File<'_>, &source::Settings),
+        file: File<'_>,
+    ) -> Result<Template, TemplateError> {
+        let fields = field::fields(kind);
+        let body = compile::compile(file, fields)?;
+        lint::check_body(file, &body, fields)?;
+        let line = |texts: &std::collections::BTreeMap<String, toml::Spanned<String>>| {
+            texts.get(language.as_str()).map(|text| text.as_ref().clone())
+        };
+        let mut template = Template {
+            kind,
+            name: settings.name.as_ref().clone(),
+            language,
+            category: *settings.category.as_ref(),
+            ttl_seconds: *settings.ttl_seconds.as_ref(),
+            header: line(&settings.header),
+            text: template::text_with_holes(&body),
+            footer: line(&settings.footer),
+            buttons: button::of_language(settings, language),
+            examples: Vec::new(),
+            body,
+        };
+        let (data, tenant_name) = settings.example(settings_file, kind, language)?;
+        let input = Input { data: &data, language, time_zone: EXAMPLE_ZONE, tenant_name: &tenant_name };
+        let message = self
+            .render_with(&template, &input)
+            .map_err(|error| settings_file.problem(1, &format!("[example.{language}]: {error}")))?;
+        template.examples = message.parameters;
+        Ok(template)
+    }
+
+    /// Works out a tenant's own text of a kind, in the place of ours: category, header, footer, buttons and examples
+    /// stay; the name may be another. Held to the same rules as ours.
+    pub fn compile_override(
+        &self,
+        kind: Kind,
+        language: Language,
+        name: Option<&str>,
+        file: File<'_>,
+    ) -> Result<Template, TemplateError> {
+        let source = source::EMBEDDED
+            .iter()
+            .find(|source| source.kind == kind)
+            .ok_or_else(|| file.problem(1, &format!("{kind} sends no message")))?;
+        let settings = source::Settings::parse(source.settings)?;
+        let mut template = self.compile_one(kind, language, (source.settings, &settings), file)?;
+        if let Some(name) = name {
+            lint::check_name(name).map_err(|problem| file.problem(1, &problem))?;
+            name.clone_into(&mut template.name);
         }
-        Ok(templates)
+        Ok(template)
     }
 
     /// Makes the message for a job's data; pure, runs in microseconds.
     pub fn render(&self, input: &Input<'_>) -> Result<Message, RenderError> {
         let kind = input.data.kind();
         let template = self.get(kind, input.language).ok_or(RenderError::NoMessage(kind))?;
-        self.fill(template, input)
+        self.render_with(template, input)
     }
 
     /// Every template, kind by kind and language by language.
@@ -177,7 +242,10 @@ impl Templates {
         self.all.iter().find(|template| template.kind == kind && template.language == language)
     }
 
-    fn fill(&self, template: &Template, input: &Input<'_>) -> Result<Message, RenderError> {
+    /// Makes the message by this template, ours or a tenant's own, whose kind is that of the data.
+    pub fn render_with(&self, template: &Template, input: &Input<'_>) -> Result<Message, RenderError> {
+        // Dates and amounts are in the language of the words around them.
+        let input = &Input { language: template.language, ..*input };
         let fields = field::fields(template.kind);
         let mut values = Vec::with_capacity(fields.len());
         let mut presences = Vec::with_capacity(fields.len());

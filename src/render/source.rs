@@ -6,6 +6,7 @@ use kmsnotif_jobs::{Data, Kind, Language};
 use serde::Deserialize;
 use toml::{Spanned, Table};
 
+use super::button::ButtonSettings;
 use super::{Category, TemplateError};
 
 /// One file: its path from the repository's root, and its text.
@@ -48,12 +49,24 @@ macro_rules! source {
 }
 
 /// Every embedded template; a test holds the list to the kinds that send messages.
-pub(super) const EMBEDDED: [Source<'static>; 4] = [
+pub(super) static EMBEDDED: [Source<'static>; 4] = [
     source!(Kind::RegistrationConfirmed, "registration_confirmed"),
     source!(Kind::PrescriptionReady, "prescription_ready"),
     source!(Kind::ConsultationReminder, "consultation_reminder"),
     source!(Kind::CreditPurchaseStatus, "credit_purchase_status"),
 ];
+
+/// The files of a kind that are compiled in; none for a kind that sends no message.
+pub fn embedded(kind: Kind) -> Option<Source<'static>> {
+    EMBEDDED.into_iter().find(|source| source.kind == kind)
+}
+
+impl Source<'_> {
+    /// The example of a language: the data of a job, and the tenant's name.
+    pub fn example(&self, language: Language) -> Result<(Data, String), TemplateError> {
+        Settings::parse(self.settings)?.example(self.settings, self.kind, language)
+    }
+}
 
 /// What `template.toml` says.
 #[derive(Debug, Deserialize)]
@@ -67,6 +80,8 @@ pub(super) struct Settings {
     #[serde(default)]
     pub(super) footer: BTreeMap<String, Spanned<String>>,
     #[serde(default)]
+    pub(super) button: Vec<Spanned<ButtonSettings>>,
+    #[serde(default)]
     example: BTreeMap<String, Spanned<Table>>,
 }
 
@@ -75,7 +90,9 @@ impl Settings {
     pub(super) fn parse(file: File<'_>) -> Result<Self, TemplateError> {
         let settings: Settings = toml::from_str(file.text)
             .map_err(|error| file.problem_at(error.span().map_or(0, |span| span.start), error.message()))?;
-        let spans = settings.header.iter().chain(&settings.footer).map(|(language, text)| (language, text.span()));
+        let buttons = settings.button.iter().flat_map(|button| &button.as_ref().text);
+        let spans = settings.header.iter().chain(&settings.footer).chain(buttons);
+        let spans = spans.map(|(language, text)| (language, text.span()));
         for (language, span) in spans.chain(settings.example.iter().map(|(language, table)| (language, table.span()))) {
             language.parse::<Language>().map_err(|error| file.problem_at(span.start, &error.to_string()))?;
         }

@@ -3,6 +3,7 @@
 use kmsnotif_jobs::{Kind, Language};
 use serde_json::{Value, json};
 
+use super::button::Button;
 use super::compile::{Body, Content, Piece};
 use super::lint::TTL_DEFAULT;
 use super::{Category, Parameter};
@@ -26,6 +27,8 @@ pub struct Template {
     pub text: String,
     /// A line below the body.
     pub footer: Option<String>,
+    /// What can be tapped below it.
+    pub buttons: Vec<Button>,
     /// Example values, by parameter.
     pub examples: Vec<Parameter>,
     pub(super) body: Body,
@@ -62,6 +65,11 @@ impl Template {
         if let Some(footer) = &self.footer {
             text.push_str("\n\n");
             text.push_str(footer);
+        }
+        for button in &self.buttons {
+            text.push_str("\n[");
+            text.push_str(&button.text);
+            text.push(']');
         }
         text.shrink_to_fit();
         (parameters, text)
@@ -102,12 +110,14 @@ pub fn creation_payload(template: &Template) -> Value {
     let header = template.header.iter().map(|text| json!({ "type": "HEADER", "format": "TEXT", "text": text }));
     let body = json!({ "type": "BODY", "text": template.text, "example": { "body_text_named_params": examples } });
     let footer = template.footer.iter().map(|text| json!({ "type": "FOOTER", "text": text }));
+    let buttons: Vec<Value> = template.buttons.iter().map(Button::payload).collect();
+    let buttons = (!buttons.is_empty()).then(|| json!({ "type": "BUTTONS", "buttons": buttons }));
     let mut payload = json!({
         "name": template.name,
         "language": template.language.as_str(),
         "category": template.category.as_str().to_uppercase(),
         "parameter_format": "NAMED",
-        "components": header.chain([body]).chain(footer).collect::<Vec<_>>(),
+        "components": header.chain([body]).chain(footer).chain(buttons).collect::<Vec<_>>(),
     });
     // Meta takes 30 days when nothing is said, and refuses to be told so in seconds.
     if template.ttl_seconds != TTL_DEFAULT {

@@ -11,6 +11,7 @@
 
 pub mod alert;
 mod event;
+mod listed;
 pub mod store;
 mod template;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 pub use event::{Event, Kind, Severity};
+pub use listed::Listed;
 pub use store::Target;
 pub use template::{Fact, Held, Source, Template, TemplateKey, TemplateState};
 

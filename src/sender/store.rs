@@ -94,23 +94,38 @@ pub(super) async fn list_templates(
         .bind(names)
         .fetch_all(conn)
         .await?;
-    let read = |row: &PgRow| {
-        let (state, source) = read_state(row)?;
-        let template = Template {
-            state,
-            source,
-            reason: row.try_get("reason")?,
-            changed_at: row.try_get("changed_at")?,
-            arrival: row.try_get("arrival")?,
-            category: row.try_get("category")?,
-            category_changed_at: row.try_get("category_changed_at")?,
-            category_next: row.try_get("category_next")?,
-            category_next_at: row.try_get("category_next_at")?,
-            quality: row.try_get("quality")?,
-            quality_changed_at: row.try_get("quality_changed_at")?,
-        };
-        Ok((read_key(row)?, template))
-    };
+    rows.iter().map(|row| Ok((read_key(row)?, read_template(row)?))).collect()
+}
+
+fn read_template(row: &PgRow) -> Result<Template, sqlx::Error> {
+    let (state, source) = read_state(row)?;
+    Ok(Template {
+        state,
+        source,
+        reason: row.try_get("reason")?,
+        changed_at: row.try_get("changed_at")?,
+        arrival: row.try_get("arrival")?,
+        category: row.try_get("category")?,
+        category_changed_at: row.try_get("category_changed_at")?,
+        category_next: row.try_get("category_next")?,
+        category_next_at: row.try_get("category_next_at")?,
+        quality: row.try_get("quality")?,
+        quality_changed_at: row.try_get("quality_changed_at")?,
+    })
+}
+
+/// Lists what is known of all templates of a tenant's account.
+pub async fn list_known(
+    pool: &PgPool,
+    tenant: TenantId,
+    waba_id: &str,
+) -> Result<HashMap<(String, String), Template>, sqlx::Error> {
+    let rows = sqlx::query("select * from template_state where tenant_id = $1 and waba_id = $2")
+        .bind(tenant)
+        .bind(waba_id)
+        .fetch_all(pool)
+        .await?;
+    let read = |row: &PgRow| Ok(((row.try_get("name")?, row.try_get("language")?), read_template(row)?));
     rows.iter().map(read).collect()
 }
 

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::event::{Event, Kind, Severity};
+use super::listed::Listed;
 use super::store::Target;
 use crate::tenant::TenantId;
 
@@ -182,6 +183,10 @@ pub enum Fact {
     },
     /// Its quality: GREEN, YELLOW, RED or UNKNOWN.
     Quality(String),
+    /// All that Meta's list says of it.
+    Listed(Listed),
+    /// Meta's list, read to its end, does not name it.
+    Absent,
 }
 
 /// What is known of a template.
@@ -222,19 +227,48 @@ impl Template {
             Fact::Category { previous, current, next } => {
                 self.learn_category(key, [previous.as_deref(), current.as_deref()], next.as_ref(), at)
             }
-            Fact::Quality(quality) => {
-                if self.quality_changed_at.is_some_and(|known| known > at) {
-                    return Vec::new();
-                }
-                self.quality_changed_at = Some(at);
-                if self.quality.as_ref() == Some(quality) {
-                    return Vec::new();
-                }
-                self.quality = Some(quality.clone());
-                let severity = if quality == "RED" { Severity::Warning } else { Severity::Info };
-                vec![event(key, severity, "quality", Some(quality), at)]
-            }
+            Fact::Quality(quality) => self.learn_quality(key, quality, at),
+            Fact::Listed(listed) => self.learn_listed(key, listed, at, arrival),
+            Fact::Absent => self.learn_absence(key, at, arrival),
         }
+    }
+
+    pub(super) fn learn_quality(&mut self, key: &TemplateKey, quality: &str, at: DateTime<Utc>) -> Vec<Event> {
+        if self.quality_changed_at.is_some_and(|known| known > at) {
+            return Vec::new();
+        }
+        self.quality_changed_at = Some(at);
+        if self.quality.as_deref() == Some(quality) {
+            return Vec::new();
+        }
+        self.quality = Some(quality.to_owned());
+        let severity = if quality == "RED" { Severity::Warning } else { Severity::Info };
+        vec![event(key, severity, "quality", Some(quality), at)]
+    }
+
+    /// Its state.
+    pub fn state(&self) -> TemplateState {
+        self.state
+    }
+
+    /// Why it is in that state, in Meta's words.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// What Meta bills it as.
+    pub fn category(&self) -> Option<&str> {
+        self.category.as_deref()
+    }
+
+    /// What Meta announced to bill it as.
+    pub fn category_next(&self) -> Option<&str> {
+        self.category_next.as_deref()
+    }
+
+    /// GREEN, YELLOW or RED.
+    pub fn quality(&self) -> Option<&str> {
+        self.quality.as_deref()
     }
 
     /// A message that was accepted takes back what messages said, and nothing else; what Meta itself holds back stays
@@ -247,7 +281,7 @@ impl Template {
         }
     }
 
-    fn learn_category(
+    pub(super) fn learn_category(
         &mut self,
         key: &TemplateKey,
         [previous, current]: [Option<&str>; 2],
@@ -283,7 +317,7 @@ impl Template {
     }
 }
 
-fn told_state(
+pub(super) fn told_state(
     key: &TemplateKey,
     before: TemplateState,
     now: TemplateState,

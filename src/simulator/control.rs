@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use chrono::DateTime;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
@@ -27,6 +28,8 @@ pub fn router() -> Router<Arc<State>> {
         .route("/stats", get(stats))
         .route("/faults", get(list_faults))
         .route("/templates/state", post(set_template_state))
+        .route("/templates/category", post(set_template_category))
+        .route("/management", post(refuse_management))
         .route("/tokens/expire", post(expire_token))
         .route("/tokens/restore", post(restore_token))
         .route("/webhooks", post(set_webhooks))
@@ -46,6 +49,22 @@ struct TemplateChange {
     name: String,
     language: String,
     state: TemplateState,
+    reason: Option<String>,
+}
+
+/// A template's new category; with a moment in seconds, from when on.
+#[derive(Deserialize)]
+struct CategoryChange {
+    name: String,
+    language: String,
+    category: String,
+    from: Option<i64>,
+}
+
+/// How many requests about templates and senders are to be refused.
+#[derive(Deserialize)]
+struct Management {
+    refuse: u32,
 }
 
 /// A token.
@@ -97,6 +116,7 @@ async fn stats(Shared(state): Shared<Arc<State>>) -> Json<Value> {
     Json(json!({
         "requests": state.requests.load(Ordering::Relaxed),
         "accepted": state.accepted.load(Ordering::Relaxed),
+        "managed": state.managed.load(Ordering::Relaxed),
         "phones": state.phones().len(),
         "webhooks_waiting": state.webhooks.waiting(),
         "mails": state.mailbox.mails().len(),
@@ -108,7 +128,19 @@ async fn list_faults() -> Json<Value> {
 }
 
 async fn set_template_state(Shared(state): Shared<Arc<State>>, Json(change): Json<TemplateChange>) -> Json<Value> {
-    Json(json!({ "changed": state.set_template_state(&change.name, &change.language, change.state) }))
+    let reason = change.reason.as_deref();
+    Json(json!({ "changed": state.set_template_state(&change.name, &change.language, change.state, reason) }))
+}
+
+async fn set_template_category(Shared(state): Shared<Arc<State>>, Json(change): Json<CategoryChange>) -> Json<Value> {
+    let CategoryChange { name, language, category, from } = change;
+    let from = from.and_then(|from| DateTime::from_timestamp(from, 0));
+    Json(json!({ "changed": state.set_template_category(&name, &language, &category.to_uppercase(), from) }))
+}
+
+async fn refuse_management(Shared(state): Shared<Arc<State>>, Json(change): Json<Management>) -> Json<Value> {
+    state.refuse_management(change.refuse);
+    Json(json!({ "refuse": change.refuse }))
 }
 
 async fn expire_token(Shared(state): Shared<Arc<State>>, Json(token): Json<Token>) -> Json<Value> {

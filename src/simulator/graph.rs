@@ -26,6 +26,7 @@ pub const CODES: &[(u32, u16, &str)] = &[
     (200, 403, "Permissions error"),
     (368, 403, "Temporarily blocked for policies violations"),
     (80_007, 400, "Rate limit issues"),
+    (80_008, 400, "There have been too many calls to this WhatsApp Business account."),
     (130_403, 400, "Business blocked this user"),
     (130_429, 400, "Rate limit hit"),
     (130_472, 400, "User's number is part of an experiment"),

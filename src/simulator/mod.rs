@@ -42,6 +42,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use url::Url;
@@ -240,7 +241,32 @@ impl Simulator {
 
     /// Sets a template's state in every account and tells the receiver.
     pub fn set_template_state(&self, name: &str, language: &str, state: TemplateState) {
-        self.0.set_template_state(name, language, state);
+        self.0.set_template_state(name, language, state, None);
+    }
+
+    /// As [`set_template_state`](Self::set_template_state), rejected for this reason.
+    pub fn reject_template(&self, name: &str, language: &str, reason: &str) {
+        self.0.set_template_state(name, language, TemplateState::Rejected, Some(reason));
+    }
+
+    /// Moves a template to another category in every account, or announces that; tells the receiver.
+    pub fn set_template_category(&self, name: &str, language: &str, category: &str, from: Option<DateTime<Utc>>) {
+        self.0.set_template_category(name, language, category, from);
+    }
+
+    /// Lets the next requests about templates and senders meet the limit of the account (80008).
+    pub fn refuse_management(&self, times: u32) {
+        self.0.refuse_management(times);
+    }
+
+    /// Requests about templates and senders, whatever became of them.
+    pub fn managed(&self) -> u64 {
+        self.0.managed.load(Ordering::Relaxed)
+    }
+
+    /// The templates of an account as Meta lists them.
+    pub fn templates(&self, waba_id: &str) -> Vec<serde_json::Value> {
+        self.0.with_templates(|all| all.account(waba_id).iter().map(|template| template.listing()).collect())
     }
 
     /// Sets the messages per second of each sender; 0 means unlimited.

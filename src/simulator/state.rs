@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use axum::http::{HeaderMap, header};
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use url::Url;
@@ -18,7 +18,7 @@ use super::pace::{Limit, Pace};
 use super::phone::{Bubble, Choice, Phones};
 use super::template::{Catalogue, Found, Template, TemplateState};
 use super::webhook::{Event, Webhooks};
-use super::webhook_body::{inbound_text, new_wamid, preference, template_status};
+use super::webhook_body::{inbound_text, new_wamid, preference, template_category, template_status};
 use super::{Options, Sender, TokenCheck};
 
 /// Messages with a fault "once" that are remembered.
@@ -40,6 +40,10 @@ pub struct State {
     pub requests: AtomicU64,
     /// Messages accepted.
     pub accepted: AtomicU64,
+    /// Requests about templates and senders.
+    pub managed: AtomicU64,
+    /// So many of these still meet the limit of the account (80008).
+    management_refusals: AtomicU32,
     /// The way to the receiver.
     pub webhooks: Arc<Webhooks>,
     /// What arrived by mail.
@@ -65,6 +69,8 @@ impl State {
             mps: AtomicU32::new(options.mps),
             requests: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
+            managed: AtomicU64::new(0),
+            management_refusals: AtomicU32::new(0),
             webhooks: Arc::new(webhooks),
             mailbox: Mailbox::default(),
             expired: Mutex::default(),
@@ -178,12 +184,39 @@ impl State {
     }
 
     /// Sets a template's state in every account and tells the receiver; returns how many changed.
-    pub fn set_template_state(&self, name: &str, language: &str, state: TemplateState) -> usize {
-        let changed = self.with_templates(|templates| templates.set_state(name, language, state));
+    pub fn set_template_state(&self, name: &str, language: &str, state: TemplateState, reason: Option<&str>) -> usize {
+        let changed = self.with_templates(|templates| templates.set_state(name, language, state, reason));
         for (waba_id, template) in &changed {
             self.tell_template_status(waba_id, template, state.as_str());
         }
         changed.len()
+    }
+
+    /// Moves a template to another category, or announces that; tells the receiver. Returns how many changed.
+    pub fn set_template_category(
+        &self,
+        name: &str,
+        language: &str,
+        category: &str,
+        from: Option<DateTime<Utc>>,
+    ) -> usize {
+        let moved = self.with_templates(|templates| templates.set_category(name, language, category, from.is_none()));
+        for (waba_id, template, previous) in &moved {
+            let event = template_category(waba_id, template, previous, category, from);
+            self.webhooks.push([(std::time::Duration::ZERO, event)]);
+        }
+        moved.len()
+    }
+
+    /// Lets the next requests about templates and senders meet the limit of the account (80008).
+    pub fn refuse_management(&self, times: u32) {
+        self.management_refusals.store(times, Ordering::Relaxed);
+    }
+
+    /// Whether this request meets it; counts it if so.
+    pub fn refuses_management(&self) -> bool {
+        let less = |left: u32| left.checked_sub(1);
+        self.management_refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 
     /// Queues the webhook of a template's change.
@@ -263,6 +296,8 @@ impl State {
         self.mps.store(self.options.mps, Ordering::Relaxed);
         self.requests.store(0, Ordering::Relaxed);
         self.accepted.store(0, Ordering::Relaxed);
+        self.managed.store(0, Ordering::Relaxed);
+        self.refuse_management(0);
     }
 }
 

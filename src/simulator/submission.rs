@@ -7,10 +7,12 @@ use serde_json::{Value, json};
 
 use super::graph::GraphError;
 use super::request::BODY_CHARS_MAX;
-use super::template::{KnownTemplate, Template, TemplateState, holes};
+use super::template::{KnownTemplate, NOT_REJECTED, Template, TemplateState, holes};
 
 const NAME_CHARS_MAX: usize = 512;
 const FOOTER_CHARS_MAX: usize = 60;
+const BUTTONS_MAX: usize = 10;
+const BUTTON_CHARS_MAX: usize = 25;
 const LANGUAGES: [&str; 6] = ["id", "en", "en_US", "en_GB", "fr", "ms"];
 const CATEGORIES: [&str; 3] = ["UTILITY", "MARKETING", "AUTHENTICATION"];
 
@@ -54,8 +56,7 @@ pub fn check_submission(submission: &Submission) -> Result<Template, GraphError>
         return Err(invalid("Param category must be one of {UTILITY, MARKETING, AUTHENTICATION}."));
     }
     let components = submission.components.as_deref().unwrap_or_default();
-    let (body, parameters) =
-        check_components(components, submission.parameter_format.as_deref().unwrap_or("POSITIONAL"))?;
+    let parameters = check_components(components, submission.parameter_format.as_deref().unwrap_or("POSITIONAL"))?;
     check_ttl(category, submission.message_send_ttl_seconds)?;
     Ok(Template {
         id: 0,
@@ -64,12 +65,15 @@ pub fn check_submission(submission: &Submission) -> Result<Template, GraphError>
             language: language.to_owned(),
             category: category.to_owned(),
             parameters,
-            body,
+            body: shown(components),
             state: TemplateState::Pending,
+            components: Vec::new(),
+            ttl_s: None,
         },
         components: json!(components),
         ttl_s: submission.message_send_ttl_seconds,
-        rejected_reason: "NONE",
+        rejected_reason: NOT_REJECTED.to_owned(),
+        correct_category: None,
     })
 }
 
@@ -92,8 +96,39 @@ fn check_ttl(category: &str, ttl_s: Option<i64>) -> Result<(), GraphError> {
     }
 }
 
-/// Checks the components; returns the body's text and the names of its holes.
-fn check_components(components: &[Value], format: &str) -> Result<(String, Vec<String>), GraphError> {
+/// The whole of what the phone shows: header, body, footer and buttons.
+pub fn shown(components: &[Value]) -> String {
+    let text_of = |kind: &str| {
+        let component = components.iter().find(|component| is_of(component, kind))?;
+        component["text"].as_str().map(str::to_owned)
+    };
+    let mut shown = ["HEADER", "BODY", "FOOTER"].into_iter().filter_map(text_of).collect::<Vec<_>>().join("\n\n");
+    let buttons = components.iter().filter(|component| is_of(component, "BUTTONS"));
+    for button in buttons.filter_map(|component| component["buttons"].as_array()).flatten() {
+        shown.extend(["\n[", button["text"].as_str().unwrap_or_default(), "]"]);
+    }
+    shown
+}
+
+fn is_of(component: &Value, kind: &str) -> bool {
+    component["type"].as_str().is_some_and(|of| of.eq_ignore_ascii_case(kind))
+}
+
+fn check_buttons(component: &Value) -> Result<(), GraphError> {
+    let buttons = component["buttons"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let fits = |button: &Value| {
+        let text = button["text"].as_str().unwrap_or_default();
+        let known = matches!(button["type"].as_str(), Some("QUICK_REPLY" | "URL" | "PHONE_NUMBER"));
+        known && (1..=BUTTON_CHARS_MAX).contains(&text.chars().count())
+    };
+    if (1..=BUTTONS_MAX).contains(&buttons.len()) && buttons.iter().all(fits) {
+        return Ok(());
+    }
+    Err(GraphError::with_details(100, "A template has 1 to 10 buttons, each with a text of 1 to 25 characters."))
+}
+
+/// Checks the components; returns the names of the body's holes.
+fn check_components(components: &[Value], format: &str) -> Result<Vec<String>, GraphError> {
     let invalid = |details: String| Err(GraphError::with_details(100, details));
     let mut body = None;
     for component in components {
@@ -108,14 +143,18 @@ fn check_components(components: &[Value], format: &str) -> Result<(String, Vec<S
             "FOOTER" if text.chars().count() > FOOTER_CHARS_MAX || text.contains("{{") => {
                 return invalid("The footer must have at most 60 characters and no parameters.".into());
             }
-            "FOOTER" | "HEADER" | "BUTTONS" => {}
+            "HEADER" if component["format"] == "TEXT" && text.chars().count() > FOOTER_CHARS_MAX => {
+                return invalid("The header must have at most 60 characters.".into());
+            }
+            "BUTTONS" => check_buttons(component)?,
+            "FOOTER" | "HEADER" => {}
             other => return invalid(format!("Param components[type] {other:?} is not known.")),
         }
     }
     let Some((body, component)) = body else { return invalid("A component of type BODY is required.".into()) };
     let parameters = holes(&body);
     check_holes(&body, &parameters, component, format)?;
-    Ok((body, parameters))
+    Ok(parameters)
 }
 
 fn check_holes(body: &str, parameters: &[String], component: &Value, format: &str) -> Result<(), GraphError> {

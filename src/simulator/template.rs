@@ -10,6 +10,10 @@ use serde_json::{Value, json};
 
 /// Accounts kept at most; the simulator is no store for strangers' inventions.
 const ACCOUNTS_MAX: usize = 10_000;
+/// What Meta says of a template that it did not reject.
+pub const NOT_REJECTED: &str = "NONE";
+/// Why a review refuses, unless told otherwise.
+pub const INVALID: &str = "INVALID_FORMAT";
 /// Templates per account (Meta, error subcode 2388019).
 pub const TEMPLATES_MAX: usize = 250;
 
@@ -29,6 +33,12 @@ pub struct KnownTemplate {
     /// Its approval state.
     #[serde(default)]
     pub state: TemplateState,
+    /// Its components as they were submitted; without any, a body of the text is made up.
+    #[serde(default)]
+    pub components: Vec<Value>,
+    /// `message_send_ttl_seconds`, if set.
+    #[serde(default)]
+    pub ttl_s: Option<i64>,
 }
 
 /// The approval state of a template.
@@ -73,7 +83,9 @@ pub struct Template {
     /// `message_send_ttl_seconds`, if set.
     pub ttl_s: Option<i64>,
     /// Why the review refused it.
-    pub rejected_reason: &'static str,
+    pub rejected_reason: String,
+    /// The category that Meta announced for it.
+    pub correct_category: Option<String>,
 }
 
 impl Template {
@@ -103,6 +115,9 @@ impl Template {
         });
         if let Some(ttl_s) = self.ttl_s {
             listing["message_send_ttl_seconds"] = json!(ttl_s);
+        }
+        if let Some(category) = &self.correct_category {
+            listing["correct_category"] = json!(category);
         }
         listing
     }
@@ -211,7 +226,13 @@ impl Catalogue {
     }
 
     /// Sets the state of a name and language in every account, also those still to come; returns what changed.
-    pub fn set_state(&mut self, name: &str, language: &str, state: TemplateState) -> Vec<(String, Arc<Template>)> {
+    pub fn set_state(
+        &mut self,
+        name: &str,
+        language: &str,
+        state: TemplateState,
+        reason: Option<&str>,
+    ) -> Vec<(String, Arc<Template>)> {
         for known in self.seed.iter_mut().filter(|known| known.name == name && known.language == language) {
             known.state = state;
         }
@@ -221,12 +242,35 @@ impl Catalogue {
                 if template.known.state != state {
                     let target = Arc::make_mut(template);
                     target.known.state = state;
-                    target.rejected_reason = if state == TemplateState::Rejected { "INVALID_FORMAT" } else { "NONE" };
+                    let reason =
+                        if state == TemplateState::Rejected { reason.unwrap_or(INVALID) } else { NOT_REJECTED };
+                    reason.clone_into(&mut target.rejected_reason);
                     changed.push((waba_id.clone(), template.clone()));
                 }
             }
         }
         changed
+    }
+
+    /// Moves a name and language to another category in every account that has it, or announces that; returns each
+    /// with the category it had.
+    pub fn set_category(&mut self, name: &str, language: &str, category: &str, at_once: bool) -> Vec<Moved> {
+        let mut moved = Vec::new();
+        for (waba_id, templates) in &mut self.accounts {
+            for template in templates.iter_mut().filter(|template| matches(template, name, language)) {
+                let target = Arc::make_mut(template);
+                let previous = target.known.category.to_uppercase();
+                if at_once {
+                    category.clone_into(&mut target.known.category);
+                    // Meta clears the time to live of a template that it moves.
+                    (target.ttl_s, target.correct_category) = (None, None);
+                } else {
+                    target.correct_category = Some(category.to_owned());
+                }
+                moved.push((waba_id.clone(), template.clone(), previous));
+            }
+        }
+        moved
     }
 
     /// Removes every language of a name from an account; returns what went.
@@ -238,6 +282,9 @@ impl Catalogue {
         removed
     }
 }
+
+/// An account, a template of it that moved to another category, and the category it had.
+pub type Moved = (String, Arc<Template>, String);
 
 /// What a look-up of a template found.
 pub enum Found {
@@ -260,7 +307,16 @@ fn from_known(id: u64, known: KnownTemplate) -> Template {
             known.parameters.iter().map(|name| json!({ "param_name": name, "example": "…" })).collect();
         body["example"] = json!({ "body_text_named_params": examples });
     }
-    Template { id, components: json!([body]), ttl_s: None, rejected_reason: "NONE", known }
+    let components = if known.components.is_empty() { json!([body]) } else { json!(known.components) };
+    let rejected_reason = if known.state == TemplateState::Rejected { INVALID } else { NOT_REJECTED };
+    Template {
+        id,
+        components,
+        ttl_s: known.ttl_s,
+        rejected_reason: rejected_reason.to_owned(),
+        correct_category: None,
+        known,
+    }
 }
 
 #[cfg(test)]
@@ -276,6 +332,8 @@ pub(super) mod tests {
             parameters: vec!["patient_name".into(), "doctor_name".into()],
             body: "Halo {{patient_name}}, pendaftaran Anda dengan {{doctor_name}} berhasil.".into(),
             state: TemplateState::Approved,
+            components: Vec::new(),
+            ttl_s: None,
         }
     }
 
@@ -291,7 +349,7 @@ pub(super) mod tests {
     fn a_state_reaches_accounts_known_and_to_come() {
         let mut catalogue = Catalogue::new(vec![sample()]);
         catalogue.account("2001");
-        assert_eq!(catalogue.set_state("registration_confirmed", "id", TemplateState::Paused).len(), 1);
+        assert_eq!(catalogue.set_state("registration_confirmed", "id", TemplateState::Paused, None).len(), 1);
         assert_eq!(catalogue.account("2002")[0].known.state, TemplateState::Paused);
         assert_eq!(catalogue.account("2001")[0].known.state, TemplateState::Paused);
     }

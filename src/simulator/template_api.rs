@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -16,7 +17,7 @@ use super::graph::GraphError;
 use super::send::parse_version;
 use super::state::State;
 use super::submission::{Submission, check_submission, read};
-use super::template::{TEMPLATES_MAX, Template, TemplateState};
+use super::template::{INVALID, NOT_REJECTED, TEMPLATES_MAX, Template, TemplateState};
 
 type Answer = Result<Json<Value>, GraphError>;
 type Pairs = Query<HashMap<String, String>>;
@@ -142,6 +143,10 @@ pub async fn edit(
         return Err(GraphError::with_details(100, "Only approved, rejected or paused templates can be edited."));
     }
     let given = read(&body)?;
+    let moves = given.category.as_ref().is_some_and(|category| !category.eq_ignore_ascii_case(&old.known.category));
+    if moves && old.known.state == TemplateState::Approved {
+        return Err(GraphError::with_details(100, "The category of an approved template cannot be edited."));
+    }
     let components = given.components.or_else(|| old.components.as_array().cloned());
     let merged = Submission {
         name: Some(old.known.name.clone()),
@@ -183,7 +188,12 @@ pub async fn remove(
 
 fn check(state: &State, version: &str, headers: &HeaderMap) -> Result<(), GraphError> {
     parse_version(version)?;
-    state.check_token(headers)
+    state.check_token(headers)?;
+    state.managed.fetch_add(1, Ordering::Relaxed);
+    if state.refuses_management() {
+        return Err(GraphError { retry_after_s: Some(1), ..GraphError::new(80_008) });
+    }
+    Ok(())
 }
 
 /// Decides now or later; a name with `reject` in it is refused. Returns the state that is answered.
@@ -209,7 +219,7 @@ fn review(state: &State, id: u64) -> Option<TemplateState> {
         all.update(id, |template| {
             let rejected = template.known.name.contains("reject");
             template.known.state = if rejected { TemplateState::Rejected } else { TemplateState::Approved };
-            template.rejected_reason = if rejected { "INVALID_FORMAT" } else { "NONE" };
+            (if rejected { INVALID } else { NOT_REJECTED }).clone_into(&mut template.rejected_reason);
         })
     })?;
     state.tell_template_status(&waba_id, &template, template.known.state.as_str());

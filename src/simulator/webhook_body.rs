@@ -73,6 +73,12 @@ pub fn template_status(waba_id: &str, template: &Template, event: &str) -> Event
         "reason": template.rejected_reason,
         "message_template_category": template.known.category.to_uppercase(),
     });
+    if event == "REJECTED" {
+        value["rejection_info"] = json!({
+            "reason": format!("The review found {}.", template.rejected_reason),
+            "recommendation": "Correct the template and send it again.",
+        });
+    }
     let info = match event {
         "PAUSED" => Some(("FIRST_PAUSE", "Your template was paused for low quality.")),
         "DISABLED" => Some(("DISABLED", "Your template was disabled for low quality.")),
@@ -82,6 +88,30 @@ pub fn template_status(waba_id: &str, template: &Template, event: &str) -> Event
         value["other_info"] = json!({ "title": title, "description": description });
     }
     Event::Change(waba_id.to_owned(), "message_template_status_update", value)
+}
+
+/// A template's move to another category; with a moment, its announcement.
+pub fn template_category(
+    waba_id: &str,
+    template: &Template,
+    previous: &str,
+    category: &str,
+    from: Option<DateTime<Utc>>,
+) -> Event {
+    let mut value = json!({
+        "message_template_id": template.id,
+        "message_template_name": template.known.name,
+        "message_template_language": template.known.language,
+    });
+    if let Some(from) = from {
+        value["new_category"] = json!(previous);
+        value["correct_category"] = json!(category);
+        value["category_update_timestamp"] = json!(from.timestamp());
+    } else {
+        value["previous_category"] = json!(previous);
+        value["new_category"] = json!(category);
+    }
+    Event::Change(waba_id.to_owned(), "template_category_update", value)
 }
 
 /// Who a change is about, without the change.

@@ -47,6 +47,8 @@ pub const SENDERS_BLOCKED: &str = "kmsnotif_senders_blocked_total";
 pub const SENDERS_BLOCKED_NOW: &str = "kmsnotif_senders_blocked";
 /// Counter, labels `kind` and `severity`: what WhatsApp told of senders, accounts and templates, or did not tell.
 pub const SENDER_EVENTS: &str = "kmsnotif_sender_events_total";
+/// Counter, label `outcome`: lists of templates that were asked for at Meta.
+pub const TEMPLATE_LISTS: &str = "kmsnotif_template_lists_total";
 /// Counter: times a sender's rate was lowered because WhatsApp refused for too much.
 pub const RATES_LOWERED: &str = "kmsnotif_rates_lowered_total";
 /// Counter: jobs that waited because their patient had many messages within a short time.
@@ -166,6 +168,7 @@ fn describe() {
     describe_counter!(SENDERS_BLOCKED, Unit::Count, "Times that WhatsApp began to block a sender.");
     describe_gauge!(SENDERS_BLOCKED_NOW, Unit::Count, "Senders that WhatsApp blocks.");
     describe_counter!(SENDER_EVENTS, Unit::Count, "What WhatsApp told of senders and templates, by kind and severity.");
+    describe_counter!(TEMPLATE_LISTS, Unit::Count, "Lists of templates that were asked for at WhatsApp, by outcome.");
     describe_counter!(RATES_LOWERED, Unit::Count, "Times a sender's rate was lowered after a refusal.");
     describe_counter!(PAIRS_DELAYED, Unit::Count, "Jobs delayed because of many messages to one patient.");
     describe_counter!(WEBHOOK_BODIES, Unit::Count, "Webhook bodies received, by source and outcome.");

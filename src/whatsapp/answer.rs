@@ -47,6 +47,8 @@ struct ReplyError<'a> {
     #[serde(default, borrow)]
     message: Scalar<'a>,
     #[serde(default, borrow)]
+    error_user_msg: Scalar<'a>,
+    #[serde(default, borrow)]
     is_transient: Scalar<'a>,
     #[serde(default, borrow)]
     error_data: Option<ReplyErrorData<'a>>,
@@ -94,12 +96,15 @@ impl Answer {
         let transient = error.is_transient.boolean().unwrap_or(false);
         let class = Class::of_error(code, error.error_subcode.integer(), self.status, transient);
         let message = error.message.as_str().unwrap_or("no message");
+        // Templates are refused with words for the person who wrote them.
         let details = error.error_data.as_ref().and_then(|data| data.details.as_str());
+        let details = details.or_else(|| error.error_user_msg.as_str());
         match details {
             Some(details) if details != message => self.error(class, &format!("{message}: {details}")),
             _ => self.error(class, message),
         }
         .with_code(code)
+        .with_subcode(error.error_subcode.integer())
     }
 
     fn foreign_error(&self) -> SendError {

@@ -58,7 +58,7 @@ impl Class {
             2 | 131_016 | 131_057 | 133_004 | 2_494_100 => Self::Unavailable,
             4 => Self::Throttled(Scope::App),
             // Before the number's rates: 131048 is about its quality, but holding the number back is the remedy.
-            80_007 | 130_429 | 131_048 => Self::Throttled(Scope::Number),
+            80_007 | 80_008 | 130_429 | 131_048 => Self::Throttled(Scope::Number),
             131_056 => Self::Throttled(Scope::Pair),
             131_049 => Self::Wait,
             131_063 | 132_000 | 132_001 | 132_007 | 132_012 | 132_015 | 132_016 | 132_068 | 132_069 => Self::Template,
@@ -195,7 +195,7 @@ mod tests {
         (&[190], &[401], Class::SenderBlocked),
         (&[200, 210, 250, 294, 299], &[403], Class::SenderBlocked),
         (&[368], &[403], Class::SenderBlocked),
-        (&[80_007], &[400, 429], NUMBER),
+        (&[80_007, 80_008], &[400, 429], NUMBER),
         (&[130_403], &[400, 403], Class::Rejected),
         (&[130_429], &[400, 429], NUMBER),
         (&[130_472], &[400], Class::Rejected),

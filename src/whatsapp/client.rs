@@ -131,7 +131,7 @@ struct PhoneNumberReply<'a> {
 pub struct Client {
     /// Base URL and version.
     root: Url,
-    exchange: Exchange,
+    pub(super) exchange: Exchange,
 }
 
 impl Client {
@@ -155,7 +155,7 @@ impl Client {
         sender: &Sender<'_>,
         message: &Outgoing<'_, N, V>,
     ) -> Result<Accepted, SendError> {
-        let mut request = self.request(Method::POST, sender, Some("messages"))?;
+        let mut request = self.request(Method::POST, sender.token, [sender.phone_number_id, "messages"])?;
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         match self.exchange.run(request, Some(payload::write(message))).await {
             Ok(answer) => answer.accepted(),
@@ -166,7 +166,7 @@ impl Client {
 
     /// Asks Meta about the sender: tells whether number and token are good. Sends nothing.
     pub async fn phone_number(&self, sender: &Sender<'_>) -> Result<PhoneNumber, SendError> {
-        let mut request = self.request(Method::GET, sender, None)?;
+        let mut request = self.request(Method::GET, sender.token, [sender.phone_number_id])?;
         request.url_mut().set_query(Some("fields=id,display_phone_number,verified_name,quality_rating"));
         let answer = self.exchange.run(request, None).await.map_err(|failure| match failure {
             Failure::Unsent(reason) | Failure::Unread(reason) => SendError::new(Class::Unavailable, &reason),
@@ -183,13 +183,19 @@ impl Client {
         })
     }
 
-    fn request(&self, method: Method, sender: &Sender<'_>, edge: Option<&str>) -> Result<Request, SendError> {
+    /// A request to the object, or its edge, that these segments name.
+    pub(super) fn request<const N: usize>(
+        &self,
+        method: Method,
+        token: &str,
+        segments: [&str; N],
+    ) -> Result<Request, SendError> {
         let mut url = self.root.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             // Pushing encodes, so that an id with a slash stays one segment.
-            path.push(sender.phone_number_id).extend(edge);
+            path.extend(segments);
         }
-        let mut bearer = HeaderValue::try_from(["Bearer ", sender.token].concat())
+        let mut bearer = HeaderValue::try_from(["Bearer ", token].concat())
             .map_err(|_| SendError::new(Class::SenderBlocked, "the token holds characters that no header can carry"))?;
         bearer.set_sensitive(true);
         let mut request = Request::new(method, url);

@@ -15,6 +15,7 @@ const MESSAGE_CHARACTERS_MAX: usize = 500;
 pub struct SendError {
     class: Class,
     code: Option<i64>,
+    subcode: Option<i64>,
     status: Option<u16>,
     message: String,
     retry_after: Option<Duration>,
@@ -26,6 +27,7 @@ impl SendError {
         Self {
             class,
             code: None,
+            subcode: None,
             status: None,
             message: mask_bounded(message, MESSAGE_CHARACTERS_MAX),
             retry_after: None,
@@ -42,6 +44,17 @@ impl SendError {
     #[must_use]
     pub fn with_code(self, code: Option<i64>) -> Self {
         Self { code, ..self }
+    }
+
+    /// Adds Meta's error subcode.
+    #[must_use]
+    pub fn with_subcode(self, subcode: Option<i64>) -> Self {
+        Self { subcode, ..self }
+    }
+
+    /// Meta's error subcode, which says more where one code means many things; not of sends.
+    pub fn subcode(&self) -> Option<i64> {
+        self.subcode
     }
 
     /// What this means for what happens next.

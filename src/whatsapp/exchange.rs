@@ -29,6 +29,8 @@ use super::client::Options;
 
 /// So much of an answer is read; Meta's answers are below 1 KiB.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// So much of a page of templates is read: a hundred with their texts are below half of it.
+pub(super) const MANAGED_BYTES_MAX: usize = 1024 * 1024;
 /// So many requests share one line before the next is used, below the 100 streams that servers commonly allow.
 const LINE_REQUESTS: usize = 80;
 
@@ -82,14 +84,24 @@ impl Exchange {
     }
 
     /// Sends the request once and reads the answer.
-    pub(super) async fn run(&self, mut request: reqwest::Request, body: Option<Vec<u8>>) -> Result<Answer, Failure> {
+    pub(super) async fn run(&self, request: reqwest::Request, body: Option<Vec<u8>>) -> Result<Answer, Failure> {
+        self.run_within(request, body, ANSWER_BYTES_MAX).await
+    }
+
+    /// As [`run`](Self::run), with another limit of what is read.
+    pub(super) async fn run_within(
+        &self,
+        mut request: reqwest::Request,
+        body: Option<Vec<u8>>,
+        bytes_max: usize,
+    ) -> Result<Answer, Failure> {
         let sent = Arc::new(Sent::default());
         if let Some(body) = body {
             *request.body_mut() = Some(reqwest::Body::wrap(OnceBody { bytes: Some(body.into()), sent: sent.clone() }));
         }
         let line = self.line();
         let _busy = Busy::new(line);
-        let mut answer = pin!(answer(&line.http, request));
+        let mut answer = pin!(answer(&line.http, request, bytes_max));
         let started = Instant::now();
         let mut deadline = started + self.read_timeout;
         let reason = loop {
@@ -162,13 +174,13 @@ fn http(options: &Options, tls: rustls::ClientConfig) -> Result<reqwest::Client,
         .build()
 }
 
-async fn answer(http: &reqwest::Client, request: reqwest::Request) -> Result<Answer, reqwest::Error> {
+async fn answer(http: &reqwest::Client, request: reqwest::Request, bytes_max: usize) -> Result<Answer, reqwest::Error> {
     let mut response = http.execute(request).await?;
     let header = response.headers().get(reqwest::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = header.and_then(|value| retry_after(value, chrono::Utc::now()));
     let mut body = Vec::with_capacity(response.content_length().map_or(512, |length| length.min(4096) as usize));
     while let Some(chunk) = response.chunk().await? {
-        let room = ANSWER_BYTES_MAX - body.len();
+        let room = bytes_max - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         if chunk.len() >= room {
             break; // The rest is dropped with its connection: reading it could take for ever.

@@ -6,6 +6,7 @@
 //! 2. [`SendError::class`] sorts every failure into a [`Class`]; the table of codes lives in `class.rs` alone.
 //! 3. [`verify_signature`] and [`handshake`] guard the webhook, [`webhook::parse`] reads what it delivers.
 //! 4. [`Opaque`] travels with each send and comes back with each status event, so that an attempt is recognised.
+//! 5. Beside sending it lists, creates and edits templates (`management`), which reach no patient.
 //!
 //! There is no SQL here, no environment, and no decision to send again.
 
@@ -15,6 +16,7 @@ mod client; // one template message, one outcome
 mod error; // SendError
 mod exchange; // HTTP, and the proof of what was written
 mod fault; // what a code says of a sender or a template as a whole
+mod management; // templates at Meta
 mod mask; // phone numbers out of foreign texts
 mod opaque; // the data Meta echoes
 mod payload; // the request's JSON
@@ -30,6 +32,7 @@ pub use client::{Accepted, Client, MessageStatus, Options, Outgoing, PhoneNumber
 pub use error::SendError;
 pub use exchange::ClientError;
 pub use fault::{Block, TemplateFault, template_fault};
+pub use management::{Account, CreatedTemplate, ListedTemplate, TemplatePage};
 pub use mask::mask;
 pub use opaque::{NotOurs, Opaque};
 pub use signature::{handshake, verify_signature};

@@ -16,6 +16,7 @@ mod credit; // nobody overdraws, nobody is charged twice
 mod delivery; // from XADD to read
 mod deploy; // what docs/deploy/ says of the service is true
 mod doctor; // what is wrong with senders, and the remedy
+mod erasure; // patient data ends
 mod fairness; // one tenant's load is not another's delay
 mod fault; // what WhatsApp may answer
 mod load; // much at once, and SIGTERM in the middle of it
@@ -33,8 +34,12 @@ mod resend; // what was not sent goes out once more, and once
 mod rotate; // secrets move to a new key beside everything else
 mod scale; // workers come and go under load
 mod sender; // senders and templates that Meta holds back
+mod sender_template; // templates that Meta holds back
 mod start; // settings that stop a process at its start
 mod stuck; // a lock that somebody keeps
+mod template; // templates at Meta
+mod template_file; // templates as files: lint, preview, export
+mod template_own; // tenants' own texts, and the language a message goes in
 mod tidy; // the rules of the house
 mod trace; // what a collector is told of a job
 mod unknown; // outcomes that nobody told us

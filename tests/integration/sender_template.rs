@@ -16,9 +16,13 @@ use crate::sender::{LONG, alerted, body, mails};
 const MISMATCH: u16 = 9046;
 
 async fn wait_for_state(app: &TestApp, state: &str) {
+    wait_for_state_in(app, "id", state).await;
+}
+
+pub async fn wait_for_state_in(app: &TestApp, language: &str, state: &str) {
     let look = async || -> Option<String> {
-        let state = "select state from template_state where name = 'prescription_ready' and language = 'id'";
-        sqlx::query_scalar(state).fetch_optional(&app.pool).await.unwrap()
+        let state = "select state from template_state where name = 'prescription_ready' and language = $1";
+        sqlx::query_scalar(state).bind(language).fetch_optional(&app.pool).await.unwrap()
     };
     until_seen(LONG, "the state is known", look, |known| known.as_deref() == Some(state)).await;
 }
@@ -88,8 +92,11 @@ async fn a_rejected_template_is_not_sent_and_costs_nothing() {
     app.enqueue(&prescription("TRIED")).await;
     app.wait_for_requests(1).await;
     app.wait_for("TRIED", "waiting").await;
+    // In English too, to which messages would turn.
+    app.simulator.set_template_state("prescription_ready", "en", TemplateState::Rejected);
     app.simulator.set_template_state("prescription_ready", "id", TemplateState::Rejected);
     wait_for_state(&app, "rejected").await;
+    wait_for_state_in(&app, "en", "rejected").await;
     app.simulator.set_outage(None);
     app.enqueue(&prescription("NEW")).await;
     app.wait_for_refusal("NEW", "template_unavailable").await;
@@ -99,7 +106,7 @@ async fn a_rejected_template_is_not_sent_and_costs_nothing() {
     assert_eq!(app.balance().await.available, before);
     app.enqueue(&registration("OTHER")).await;
     app.wait_for("OTHER", "read").await;
-    assert_eq!(sender::alert::tell(&app.pool, Utc::now()).await.unwrap(), 1);
+    assert_eq!(sender::alert::tell(&app.pool, Utc::now()).await.unwrap(), 2);
     assert_eq!(mails(&app).await[0].1["what"], "rejected");
     // Given back: what comes from now on is sent.
     app.simulator.set_template_state("prescription_ready", "id", TemplateState::Approved);
@@ -115,15 +122,18 @@ async fn a_template_that_meta_does_not_know_stops_with_the_first_message_and_is_
     alerted(&app).await;
     app.simulator.pause_webhooks();
     app.simulator.set_template_state("prescription_ready", "id", TemplateState::Pending);
+    app.simulator.set_template_state("prescription_ready", "en", TemplateState::Pending);
     app.enqueue(&prescription("FIRST")).await;
-    assert_eq!(app.wait_for("FIRST", "failed").await.reason.as_deref(), Some("rejected"));
+    let first = app.wait_for("FIRST", "failed").await;
+    assert_eq!((first.reason.as_deref(), outcomes(&first)), (Some("rejected"), vec!["template".to_owned(); 2]));
     wait_for_state(&app, "missing").await;
+    wait_for_state_in(&app, "en", "missing").await;
     let others: Vec<Draft> = (0..20).map(|n| prescription(&format!("OTHER-{n}")).to(phone(n))).collect();
     app.enqueue_all(&others).await;
     app.wait_for_count(LONG, "not_sent", 20).await;
-    assert_eq!(app.simulator.requests(), 1);
+    assert_eq!(app.simulator.requests(), 2, "the first tried both languages");
     assert_eq!(app.notification("OTHER-0").await.reason.as_deref(), Some("template_unavailable"));
-    assert_eq!(sender::alert::tell(&app.pool, Utc::now()).await.unwrap(), 1);
+    assert_eq!(sender::alert::tell(&app.pool, Utc::now()).await.unwrap(), 2);
     assert_eq!(mails(&app).await[0].1["what"], "missing");
     // Approved at last.
     app.simulator.set_template_state("prescription_ready", "id", TemplateState::Approved);
@@ -167,6 +177,6 @@ async fn template_events_come_twice_and_in_any_order_and_the_newest_counts() {
     app.wait_for_applied().await;
     wait_for_state(&app, "disabled").await;
     app.enqueue(&prescription("DISABLED")).await;
-    app.wait_for_refusal("DISABLED", "template_unavailable").await;
+    assert_eq!(app.wait_for("DISABLED", "read").await.language, "en", "it is not sent, and English is");
     app.finish().await;
 }

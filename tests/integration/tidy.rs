@@ -204,6 +204,7 @@ fn capabilities_meet_in_notification_and_nowhere_else() {
         "src/queue/",
         "src/secret/",
         "src/sender/",
+        "src/template/",
         "src/config/",
         "src/reminder/",
     ];

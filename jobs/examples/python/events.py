@@ -27,8 +27,8 @@ while True:
         # An entry that was trimmed while it was in hand has no fields any more.
         if fields:
             event = json.loads(fields[b"event"])
-            # A rejected job became no notification.
-            key = event["notification"] or (event["tenant"], event["id"], "rejected")
+            # A rejected job became no notification; an event of the sender itself has no id either.
+            key = event["notification"] or (event["tenant"], event["id"], event["at"], event["status"])
             if event["seq"] > newest.get(key, -1):
                 newest[key] = event["seq"]
                 print(event["tenant"], event["id"], event["status"], event["reason"] or "", flush=True)

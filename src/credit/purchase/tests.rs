@@ -162,7 +162,13 @@ async fn a_cancelled_or_expired_purchase_is_not_paid(pool: PgPool) {
         assert!(matches!(cancelled, Err(PurchaseError::Closed { status: PurchaseStatus::Expired, .. })), "{told}");
         let found = store::find(&pool, late.id).await.unwrap().unwrap();
         assert_eq!((found.status, found.expired_at), (PurchaseStatus::Expired, Some(found.expires_at)));
-        assert_eq!(store::expire_due(&pool).await.unwrap(), usize::from(!told));
+        let mut expired = store::expire_due(&pool).await.unwrap();
+        // What was refused above is rolled back when its connection is used again, and holds its row until then.
+        while !told && expired == 0 {
+            tokio::task::yield_now().await;
+            expired = store::expire_due(&pool).await.unwrap();
+        }
+        assert_eq!(expired, usize::from(!told));
     }
     assert_eq!(messages(&pool, late.id).await, ["PENDING", "EXPIRED"]);
     assert_eq!(acts(&pool, late.id).await, ["purchase.create", "purchase.expire"]);

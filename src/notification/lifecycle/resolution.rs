@@ -86,10 +86,21 @@ pub(crate) fn resolve_unknown(
     } else if now >= unknown_at + ttl + PATIENCE {
         change.fail(Reason::Unresolved, now);
     } else {
-        let again = (limits.unknown_window / AGAIN_PART).clamp(AGAIN_MIN, AGAIN_MAX);
-        change.record.resolve_at = Some(now + again);
+        change.record.resolve_at = Some(now + look_again(limits));
     }
     Some(change)
+}
+
+fn look_again(limits: Limits) -> TimeDelta {
+    (limits.unknown_window / AGAIN_PART).clamp(AGAIN_MIN, AGAIN_MAX)
+}
+
+/// Leaves an unknown outcome as it is for a while: an event is stored that may be its own, and is applied to no message
+/// yet. Events whose message never becomes known are given up, so this ends.
+pub(crate) fn wait_for_event(record: Record, now: DateTime<Utc>, limits: Limits) -> Change {
+    let mut change = Change::of(record);
+    change.record.resolve_at = Some(now + look_again(limits));
+    change
 }
 
 /// Decides about a message that Meta took and never reported as delivered; `None` when it is none.

@@ -5,8 +5,10 @@
 
 mod account;
 pub(crate) mod appointment;
+pub(crate) mod erasure;
 mod job;
 pub(crate) mod manual;
+pub(crate) mod month;
 #[cfg(test)]
 mod plan_test;
 mod read;

@@ -1,6 +1,6 @@
 //! What resolves outcomes that nobody told us: what is due, what is known of the senders, and what came too early.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{FromRow, PgConnection, PgPool};
@@ -153,6 +153,34 @@ pub(crate) struct Orphan {
     pub(crate) received_at: DateTime<Utc>,
     /// None when another version wrote it in a way that this one cannot read.
     pub(crate) event: Option<StatusEvent>,
+}
+
+/// Which of these notifications an orphan may tell of: it is of their sender, names their recipient, and came since the
+/// attempt began.
+///
+/// As text, for an event may hold what jsonb does not take.
+pub(crate) async fn list_heard_of(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    ids: Vec<NotificationId>,
+) -> Result<HashSet<NotificationId>, sqlx::Error> {
+    if ids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let heard_of: Vec<NotificationId> = sqlx::query_scalar(
+        "select n.notification_id from unnest($2::uuid[]) as asked (notification_id) \
+         join notification n on n.tenant_id = $1 and n.notification_id = asked.notification_id \
+         join whatsapp_configuration c on c.tenant_id = n.tenant_id \
+         where exists (select from orphan_event o \
+             where o.received_at >= n.attempt_started_at \
+               and position('\"' || c.phone_number_id || '\"' in o.event) > 0 \
+               and position(ltrim(n.recipient, '+') in o.event) > 0)",
+    )
+    .bind(tenant)
+    .bind(ids)
+    .fetch_all(tx)
+    .await?;
+    Ok(heard_of.into_iter().collect())
 }
 
 /// Claims orphans that are to be tried again, for this transaction.

@@ -29,8 +29,10 @@ pub struct NotificationView {
     pub reason: Option<String>,
     /// The recipient, E.164; null once erased.
     pub to: Option<String>,
-    /// The message's language.
+    /// The language of the message of the latest attempt; before, the one that was asked for.
     pub language: String,
+    /// The language that was asked for, by the job or by the tenant's default.
+    pub language_asked: String,
     /// The template's name at Meta.
     pub template: Option<String>,
     /// The message of the latest attempt as sent; null before, and once erased.
@@ -93,8 +95,8 @@ macro_rules! select_view {
         concat!(
             "select n.notification_id, n.job_id, (select code from tenant where tenant_id = ",
             $code,
-            ") as code, n.kind, n.status, n.reason, n.recipient, n.language, \
-                    a.template, a.message, n.wamid, n.price, n.currency, n.created_at, n.accepted_at, n.sent_at, \
+            ") as code, n.kind, n.status, n.reason, n.recipient, coalesce(a.language, n.language) as language, \
+                    n.language as language_asked, a.template, a.message, n.wamid, n.price, n.currency, n.created_at, n.accepted_at, n.sent_at, \
                     n.delivered_at, n.read_at, n.failed_at, coalesce(n.due_at, n.resolve_at) as due_at, n.attempt, n.attempt_started_at \
              from notification n left join attempt a \
                on a.tenant_id = n.tenant_id and a.notification_id = n.notification_id and a.number = n.attempt ",
@@ -196,6 +198,7 @@ fn read_view(row: &PgRow) -> Result<NotificationView, sqlx::Error> {
         reason: row.try_get("reason")?,
         to: row.try_get("recipient")?,
         language: row.try_get("language")?,
+        language_asked: row.try_get("language_asked")?,
         template: row.try_get("template")?,
         text: row.try_get("message")?,
         wamid: row.try_get("wamid")?,

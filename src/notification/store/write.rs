@@ -176,9 +176,9 @@ async fn upsert_attempts(tx: &mut PgConnection, changes: &[Change]) -> Result<()
     }
     sqlx::query(
         "insert into attempt (tenant_id, notification_id, number, started_at, finished_at, outcome, error_code, \
-             error, wamid, template, message) \
+             error, wamid, template, message, language) \
          select * from unnest($1::uuid[], $2::uuid[], $3::int[], $4::timestamptz[], $5::timestamptz[], \
-             $6::text[], $7::int[], $8::text[], $9::text[], $10::text[], $11::text[]) \
+             $6::text[], $7::int[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[]) \
          on conflict (tenant_id, notification_id, number) do update \
          set finished_at = case when excluded.outcome = 'unknown' then attempt.finished_at else excluded.finished_at end, \
              outcome = case when excluded.outcome = 'unknown' then attempt.outcome else excluded.outcome end, \
@@ -186,6 +186,7 @@ async fn upsert_attempts(tx: &mut PgConnection, changes: &[Change]) -> Result<()
              error = case when excluded.outcome = 'unknown' then attempt.error else excluded.error end, \
              wamid = case when excluded.outcome = 'unknown' then attempt.wamid else excluded.wamid end, \
              template = coalesce(excluded.template, attempt.template), \
+             language = coalesce(excluded.language, attempt.language), \
              message = coalesce(excluded.message, attempt.message)",
     )
     .bind(column!(rows, row => row.0.tenant_id))
@@ -199,6 +200,7 @@ async fn upsert_attempts(tx: &mut PgConnection, changes: &[Change]) -> Result<()
     .bind(column!(rows, row => row.1.end.wamid.as_deref()))
     .bind(column!(rows, row => row.1.text.as_ref().map(|text| text.template.as_str())))
     .bind(column!(rows, row => row.1.text.as_ref().map(|text| text.message.as_str())))
+    .bind(column!(rows, row => row.1.text.as_ref().map(|text| text.language.as_str())))
     .execute(tx)
     .await?;
     Ok(())

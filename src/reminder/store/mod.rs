@@ -1,6 +1,7 @@
 //! The SQL of appointments and their reminders. Whoever plans holds the account of the tenant.
 
 mod claim;
+pub mod erase;
 #[cfg(test)]
 mod plan_test;
 mod record;

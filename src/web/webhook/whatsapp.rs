@@ -31,7 +31,9 @@ async fn subscribe(Shared(state): Shared<State>, RawQuery(query): RawQuery) -> R
     let params = params.iter().map(|(name, value)| (&**name, &**value));
     match whatsapp::handshake(state.config.verify_token.expose(), params) {
         Some(challenge) => Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], challenge.to_owned()).into_response()),
-        None => Err(Problem::new(StatusCode::FORBIDDEN, "the handshake does not carry our verify token")),
+        None => {
+            Err(Problem::new(StatusCode::FORBIDDEN, "the handshake does not carry our verify token and a challenge"))
+        }
     }
 }
 
@@ -40,7 +42,9 @@ async fn receive(Shared(state): Shared<State>, request: Request) -> Result<Statu
     let outcome = match &result {
         Ok(()) => "stored",
         Err(problem) if problem.is_unauthorized() => "unsigned",
-        Err(_) => "failed",
+        // Failed is what a database did not take; what anybody may send, too large or cut off, alarms nobody.
+        Err(problem) if problem.is_ours() => "failed",
+        Err(_) => "refused",
     };
     metrics::counter!(WEBHOOK_BODIES, "source" => "whatsapp", "outcome" => outcome).increment(1);
     result.map(|()| StatusCode::OK)

@@ -49,7 +49,7 @@ macro_rules! lenient {
 lenient! {
     Messages { ; metadata: Option<Metadata<'a>>, statuses: Option<Vec<&'a RawValue>>, messages: Option<Vec<&'a RawValue>>, errors: Option<Vec<&'a RawValue>> }
     Metadata { phone_number_id }
-    RawStatus { id, status, timestamp, recipient_id, biz_opaque_callback_data; pricing: Option<RawPricing<'a>>, errors: Option<Vec<&'a RawValue>> }
+    RawStatus { id, status, timestamp, recipient_id, biz_opaque_callback_data; pricing: Option<&'a RawValue>, errors: Option<&'a RawValue> }
     RawPricing { r#type, category, pricing_model, billable }
     RawError { code, title, message; error_data: Option<RawErrorData<'a>> }
     RawErrorData { details }

@@ -3,7 +3,7 @@
 //! Each level keeps its elements as raw slices of the body and reads them one by one: that is what confines an
 //! unreadable one. Everything is borrowed until it has become an event.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -16,7 +16,7 @@ use super::change::{
 use super::keyword;
 use super::raw::{
     Delivery, Entry, EntryChange, Messages, RawAccount, RawAlert, RawError, RawMessage, RawPhone, RawPreference,
-    RawPreferences, RawStatus, RawTemplate,
+    RawPreferences, RawPricing, RawStatus, RawTemplate,
 };
 
 /// Longer texts of an error are cut.
@@ -25,6 +25,8 @@ const ERROR_CHARACTERS_MAX: usize = 500;
 const ERRORS_MAX: usize = 8;
 /// Seconds from here on are milliseconds by mistake, or worse: the year 5138.
 const SECONDS_MAX: i64 = 100_000_000_000;
+/// A status further ahead of our clock is of no clock in step.
+const AHEAD_MAX: TimeDelta = TimeDelta::days(1);
 
 /// Says that a body is no webhook delivery at all.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -152,17 +154,25 @@ fn status(waba_id: &str, phone_number_id: &str, raw: &RawStatus<'_>) -> Result<C
             "failed" => Status::Failed,
             other => Status::Other(mask_bounded(other, 64)),
         },
-        timestamp: time(&raw.timestamp).ok_or("timestamp is missing or out of range")?,
+        // That it arrived counts more than when: a moment that cannot be is now, about when it was received.
+        timestamp: time(&raw.timestamp).filter(|at| *at <= Utc::now() + AHEAD_MAX).unwrap_or_else(Utc::now),
         recipient_id: raw.recipient_id.text().map(WaId),
         opaque: raw.biz_opaque_callback_data.as_str().and_then(|opaque| opaque.parse().ok()),
-        pricing: raw.pricing.as_ref().map(|pricing| Pricing {
+        pricing: raw.pricing.and_then(aside::<RawPricing<'_>>).map(|pricing| Pricing {
             kind: pricing.r#type.text(),
             category: pricing.category.text(),
             model: pricing.pricing_model.text(),
             billable: pricing.billable.boolean(),
         }),
-        errors: errors(raw.errors.as_deref().unwrap_or_default()),
+        errors: errors(&raw.errors.and_then(aside::<Vec<&RawValue>>).unwrap_or_default()),
     })))
+}
+
+/// Reads what stands beside a status; what is of another type than Meta's is left out, for the status counts more.
+fn aside<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
+    serde_json::from_str(raw.get())
+        .inspect_err(|error| tracing::warn!(reason = place(error), "a status of Meta's webhook is read without a part"))
+        .ok()
 }
 
 fn inbound(waba_id: &str, phone_number_id: &str, raw: &RawMessage<'_>) -> Result<Change, Missing> {

@@ -103,13 +103,33 @@ fn free_of_charge_is_told_by_the_kind() {
 }
 
 #[test]
+fn what_is_odd_beside_a_status_does_not_cost_the_status() {
+    let before = Utc::now();
+    for odd in [
+        json!({ "pricing": "Siti Rahma" }),
+        json!({ "pricing": 7 }),
+        json!({ "errors": "Siti Rahma" }),
+        json!({ "errors": { "code": 1 } }),
+    ] {
+        let mut raw = json!({ "id": "w", "status": "delivered", "timestamp": "1" });
+        raw.as_object_mut().unwrap().extend(odd.as_object().unwrap().clone());
+        let read = status(&raw);
+        assert_eq!((read.status, read.pricing.is_none(), read.errors.len()), (Status::Delivered, true, 0), "{odd}");
+    }
+    // A moment that cannot be: it was received about now.
+    for timestamp in [json!(null), json!("-1"), json!("99999999999999"), json!("99999999999"), json!("soon")] {
+        let read = status(&json!({ "id": "w", "status": "delivered", "timestamp": timestamp }));
+        assert!((before..=Utc::now()).contains(&read.timestamp), "{timestamp}: {}", read.timestamp);
+    }
+}
+
+#[test]
 fn one_bad_status_costs_only_itself() {
     let good = |id: &str| json!({ "id": id, "status": "sent", "timestamp": "1" });
     let items = json!([
         good("a"), "text", { "status": "sent", "timestamp": "1" }, { "id": "x", "timestamp": "1" },
-        { "id": "x", "status": "sent" }, { "id": "x", "status": "sent", "timestamp": "99999999999999" },
-        { "id": "x", "status": "sent", "timestamp": "-1" },
-        { "id": "x", "status": "sent", "timestamp": "1", "pricing": "Siti Rahma" }, null, good("b")
+        { "id": 7.5, "timestamp": "1" }, { "id": "x", "status": 7, "timestamp": "1" },
+        { "id": "x", "status": [], "timestamp": "1" }, ["Siti Rahma"], null, good("b")
     ]);
     let changes = parse(&messages("statuses", &items)).unwrap();
     let read: Vec<_> = changes

@@ -70,17 +70,22 @@ impl TestApp {
         &self.database.url
     }
 
+    /// The way to the simulator.
+    pub fn whatsapp(&self) -> WhatsAppConfig {
+        WhatsAppConfig {
+            api_url: self.simulator.url().clone(),
+            api_version: "v25.0".to_owned(),
+            read_timeout: self.builder.read_timeout,
+        }
+    }
+
     /// Starts one more worker inside this process.
     pub fn start_worker(&mut self) {
         let worker = Worker {
             // A pool of its own, as a process has it.
             pool: pool(&self.database.url),
             redis: RedisConfig { url: Secret::new(&self.namespace.url), namespace: self.namespace.name.clone() },
-            whatsapp: WhatsAppConfig {
-                api_url: self.simulator.url().clone(),
-                api_version: "v25.0".to_owned(),
-                read_timeout: self.builder.read_timeout,
-            },
+            whatsapp: self.whatsapp(),
             worker: self.builder.worker.clone(),
             keyring: keyring(),
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kmsnotif::config::WorkerConfig;
 use kmsnotif::credit::ledger;
 use kmsnotif::credit::price::{self, PriceKey};
-use kmsnotif::render::{Category, Templates};
+use kmsnotif::render::{Category, Templates, creation_payload};
 use kmsnotif::secret::{Keyring, Secret, SecretKeys};
 use kmsnotif::simulator::{self, KnownTemplate, Simulator, TemplateState, Untidiness};
 use kmsnotif::tenant::{self, ConfigurationChange, NewTenant, TenantChange, phone};
@@ -148,6 +148,13 @@ impl Builder {
         self
     }
 
+    /// The simulator's accounts begin without templates, and decide about new ones at once.
+    pub fn no_templates(mut self) -> Self {
+        self.simulator.templates.clear();
+        self.simulator.review_delay = Duration::ZERO;
+        self
+    }
+
     /// A Redis of the test's own.
     pub fn redis(mut self, url: &str) -> Self {
         self.redis_url = Some(url.to_owned());
@@ -263,6 +270,8 @@ fn load_templates() -> Vec<KnownTemplate> {
             parameters: template.parameters().map(str::to_owned).collect(),
             body: template.text.clone(),
             state: TemplateState::Approved,
+            components: creation_payload(template)["components"].as_array().cloned().unwrap(),
+            ttl_s: creation_payload(template)["message_send_ttl_seconds"].as_i64(),
         })
         .collect()
 }

@@ -38,6 +38,8 @@ impl TestApp {
             ("REDIS_URL", self.namespace.url.clone()),
             ("KMSNOTIF_NAMESPACE", self.namespace.name.clone()),
             ("KMSNOTIF_SECRET_KEYS", SECRET_KEYS.to_owned()),
+            // Nothing that a test starts asks Meta itself.
+            ("WHATSAPP_API_URL", self.simulator.url().to_string()),
             ("LEASE", format!("{}ms", self.builder.worker.lease.as_millis())),
         ];
         environment.map(|(name, value)| (name.to_owned(), value)).into()
