@@ -4,7 +4,7 @@
 //! 2. [`list`]: Meta's list of an account, page by page; [`refresh`] learns it, as `sender` keeps it, for every tenant
 //!    of the account.
 //! 3. [`push`]: what is missing at Meta is created, what differs is edited; running it again does nothing more.
-//! 4. [`refresh::due`]: the scheduler asks for each account's list now and then, each scheduler for other accounts.
+//! 4. `refresh`: the scheduler asks for each account's list now and then, each scheduler for other accounts.
 //!
 //! Nothing here sends a message, and no transaction is open while Meta is asked.
 
