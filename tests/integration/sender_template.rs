@@ -102,7 +102,8 @@ async fn a_rejected_template_is_not_sent_and_costs_nothing() {
     app.wait_for_refusal("NEW", "template_unavailable").await;
     let tried = app.wait_for("TRIED", "failed").await;
     assert_eq!(tried.reason.as_deref(), Some("rejected"));
-    assert!(outcomes(&tried).iter().all(|outcome| outcome == "unavailable"));
+    // A try that was under way when the state became known is refused by Meta itself.
+    assert!(outcomes(&tried).iter().all(|outcome| outcome == "unavailable" || outcome == "template"), "{tried:?}");
     assert_eq!(app.balance().await.available, before);
     app.enqueue(&registration("OTHER")).await;
     app.wait_for("OTHER", "read").await;

@@ -1,5 +1,6 @@
 //! Redis as producers and consumers of events see it: one namespace per test, its keys deleted at the end.
 
+use super::poll::until;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{AsyncCommands as _, Client, Value};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -68,8 +69,10 @@ impl Namespace {
 
     /// All entries of a stream, as fields.
     pub async fn entries(&self, stream: &str) -> Vec<Vec<(String, Vec<u8>)>> {
+        // The first command after a crash of Redis finds the old connection broken.
         let answer: Vec<(String, Vec<Vec<u8>>)> =
-            self.connection().xrange_all(self.key(stream)).await.map(read_entries).unwrap();
+            until("the entries", async || self.connection().xrange_all(self.key(stream)).await.map(read_entries).ok())
+                .await;
         answer
             .into_iter()
             .map(|(_, fields)| {
