@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Draft, TestApp, appointment, phone, reminder, until_seen};
 
-const LONG: Duration = Duration::from_mins(1);
+const LONG: Duration = Duration::from_mins(3);
 const SET: [&str; 5] = ["tenant", "reminders", "set", "--tenant", "rs-harapan"];
 
 /// Patients may be reminded at any time: tests run at night too.
