@@ -3,20 +3,22 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use kmsnotif::reminder::due;
+use kmsnotif::reminder::{due, replan};
 use kmsnotif::scheduler::outbox;
 use kmsnotif::tenant::{RemindersChange, store as tenant_store};
 use serde_json::{Value, json};
 
 use crate::harness::{Draft, TestApp, appointment, phone, reminder, until_seen};
 
-const LONG: Duration = Duration::from_mins(3);
+const LONG: Duration = Duration::from_mins(1);
 const SET: [&str; 5] = ["tenant", "reminders", "set", "--tenant", "rs-harapan"];
 
 /// Patients may be reminded at any time: tests run at night too.
 async fn always_open(app: &TestApp) {
     let change = RemindersChange { window: Some("00:00-24:00".parse().unwrap()), ..RemindersChange::default() };
     tenant_store::set_reminders(&app.pool, "rs-harapan", &change, "test").await.unwrap();
+    // A scheduler would plan anew what a test brings forward, and take it back.
+    replan::run(&app.pool, Utc::now()).await.unwrap();
 }
 
 /// A report of another appointment than the harness has.
@@ -218,9 +220,6 @@ async fn reports_in_any_order_and_in_parallel_end_in_the_plan_of_the_latest() {
     app.finish().await;
 }
 
-// Not run: in about half of its runs 50 of the 150 reminders are not enqueued within minutes, although their scheduler
-// was killed and another one runs. To be understood before it is run again.
-#[cfg(any())]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_schedulers_of_which_one_is_killed_again_and_again_remind_each_patient_once() {
     const PATIENTS: u32 = 150;
