@@ -40,6 +40,7 @@ mod template;
 mod tenant;
 #[cfg(test)]
 mod tests;
+mod user;
 mod value;
 mod view;
 mod web;
@@ -133,6 +134,9 @@ pub enum Command {
     /// Who did what, and the proof that nobody changed it since.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// People who log in to the console.
+    #[command(subcommand)]
+    User(user::Command),
     /// The keys that encrypt at rest.
     #[command(subcommand)]
     Secret(secret::Command),
@@ -169,6 +173,7 @@ impl Command {
             Command::OptOut(_) => "opt-out",
             Command::Queue(_) => "queue",
             Command::Audit(_) => "audit",
+            Command::User(_) => "user",
             Command::Secret(_) => "secret",
             Command::Doctor(_) => "doctor",
             Command::Simulator(_) => "simulator",
@@ -211,6 +216,7 @@ impl Command {
             Command::OptOut(command) => opt_out::run(command, global, &database::connect_to_write(name).await?).await,
             Command::Queue(command) => queue::run(command, global).await,
             Command::Audit(command) => audit::run(command, global).await,
+            Command::User(command) => user::run(command, global, &database::connect_to_write(name).await?).await,
             Command::Secret(command) => secret::run(command, global, &database::connect_to_write(name).await?).await,
             Command::Doctor(args) => doctor::run(args, global).await,
             Command::Simulator(args) => simulator::run(args).await,

@@ -1,10 +1,11 @@
-//! The web process: health, metrics and webhooks; what people and machines reach over HTTP.
+//! The web process: health, metrics, webhooks and the console; what people and machines reach over HTTP.
 //!
 //! Each file of routes has a `router()`, merged here; the layers around all of them are in `request`,
 //! the connections below them in `serve`. The life of a request: connection → id, time-out, log line, security
 //! headers → route → answer. Nothing here sends to a patient, and nothing here reads the environment.
 
 mod body;
+mod console;
 mod health;
 #[cfg(test)]
 mod payment_test;
@@ -53,6 +54,7 @@ pub struct State {
     config: Arc<WebConfig>,
     scrape: Arc<scrape::Scrape>,
     bodies: body::Budget,
+    console: Arc<console::Console>,
     stored: webhook::Stored,
     tasks: Tasks,
     schema_version: i64,
@@ -67,6 +69,7 @@ impl State {
             stored: webhook::Stored::start(parts.pool.clone(), &tasks),
             tasks,
             bodies: body::Budget::default(),
+            console: Arc::new(console::Console::load().expect("a test parses every template of the console")),
             pool: parts.pool,
             queue: parts.queue,
             config: Arc::new(parts.config),
@@ -78,6 +81,7 @@ impl State {
 /// All routes with the layers around them.
 pub fn router(state: State) -> Router {
     let routes = Router::new().merge(health::router()).merge(scrape::router()).merge(webhook::router());
+    let routes = routes.merge(console::router(&state));
     request::around(routes, state.config.public_url.scheme() == "https").with_state(state)
 }
 
