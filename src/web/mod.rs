@@ -4,6 +4,7 @@
 //! the connections below them in `serve`. The life of a request: connection → id, time-out, log line, security
 //! headers → route → answer. Nothing here sends to a patient, and nothing here reads the environment.
 
+mod access;
 mod body;
 mod console;
 mod health;

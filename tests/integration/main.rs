@@ -7,6 +7,7 @@
 
 mod harness;
 
+mod access; // what a tenant's request cannot touch
 mod alert; // a tenant hears that its credit ran out
 mod appointment; // jobs that send nothing keep the rules too
 mod audit; // what was delivered and charged is proven

@@ -123,6 +123,51 @@ async fn evidence_waits_for_every_stored_event() {
     app.finish().await;
 }
 
+/// A delivery of which nothing says whose it is, but for its recipient.
+async fn report_without_our_data(app: &TestApp, recipient: Option<&str>) {
+    let event = serde_json::json!({ "entry": [{ "id": "2001", "changes": [{ "field": "messages", "value": {
+        "metadata": { "phone_number_id": "1001" },
+        "statuses": [{ "id": "wamid.unheard", "status": "delivered", "timestamp": Utc::now().timestamp().to_string(),
+                       "recipient_id": recipient }]
+    } }] }] });
+    webhook::insert_all(&app.pool, &[Bytes::from(event.to_string())]).await.unwrap();
+    app.wait_for_applied().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_may_be_its_own_keeps_it_from_being_sent_again() {
+    for named in [true, false] {
+        let app = start().await;
+        let patient = faulty(LOST_ONCE);
+        app.enqueue(&registration("LOST").to(&patient)).await;
+        app.wait_for("LOST", "unknown").await;
+        report_without_our_data(&app, named.then_some(&patient[1..])).await;
+        prove_the_webhook(&app, "LATER").await;
+        app.resolve_until("no_evidence").await;
+        app.resolve_until("no_evidence").await;
+        app.drain().await;
+        assert_eq!(app.notification("LOST").await.status, "unknown", "named: {named}");
+        assert_eq!(app.simulator.requests(), 2, "nothing is sent again, named: {named}");
+        // It belonged to no message of ours, and was given up.
+        sqlx::query("delete from orphan_event").execute(&app.pool).await.unwrap();
+        app.resolve_until("sent_again").await;
+        app.wait_for("LOST", "read").await;
+        app.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_of_another_patient_keeps_nothing_back() {
+    let app = start().await;
+    app.enqueue(&registration("LOST").to(faulty(LOST_ONCE))).await;
+    app.wait_for("LOST", "unknown").await;
+    report_without_our_data(&app, Some(&phone(77)[1..])).await;
+    prove_the_webhook(&app, "LATER").await;
+    app.resolve_until("sent_again").await;
+    app.wait_for("LOST", "read").await;
+    app.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_expired_is_not_sent_again() {
     let app = start().await;

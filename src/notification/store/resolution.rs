@@ -155,10 +155,11 @@ pub(crate) struct Orphan {
     pub(crate) event: Option<StatusEvent>,
 }
 
-/// Which of these notifications an orphan may tell of: it is of their sender, names their recipient, and came since the
-/// attempt began.
+/// Which of these notifications an orphan may tell of: it is of their sender, came after them, and names their recipient
+/// or nobody.
 ///
-/// As text, for an event may hold what jsonb does not take.
+/// Read as text, for an event may hold what jsonb does not take; and by the last digits, for Meta writes the numbers of
+/// some countries with a digit more or less. To take another's event for theirs only makes them wait.
 pub(crate) async fn list_heard_of(
     tx: &mut PgConnection,
     tenant: TenantId,
@@ -172,9 +173,10 @@ pub(crate) async fn list_heard_of(
          join notification n on n.tenant_id = $1 and n.notification_id = asked.notification_id \
          join whatsapp_configuration c on c.tenant_id = n.tenant_id \
          where exists (select from orphan_event o \
-             where o.received_at >= n.attempt_started_at \
+             where o.received_at >= n.created_at \
                and position('\"' || c.phone_number_id || '\"' in o.event) > 0 \
-               and position(ltrim(n.recipient, '+') in o.event) > 0)",
+               and (position(right(n.recipient, 8) in o.event) > 0 \
+                    or position('\"recipient_id\":null' in o.event) > 0))",
     )
     .bind(tenant)
     .bind(ids)

@@ -18,6 +18,7 @@ pub use app::{TestApp, outcomes};
 pub use build::{SECRET_KEYS, keyring};
 pub use collector::Collector;
 pub use command::Answer;
+pub use database::Database;
 pub use job::{Draft, appointment, phone, prescription, purchase_status, registration, reminder};
 pub use poll::{Stopwatch, until, until_seen, until_within};
 pub use process::{Process, signal};
