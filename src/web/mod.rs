@@ -25,8 +25,9 @@ use axum::Router;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 
-use crate::config::WebConfig;
-use crate::queue::Queue;
+use crate::config::{WebConfig, WhatsAppConfig};
+use crate::queue::{Events, Queue};
+use crate::secret::Keyring;
 use crate::task::Tasks;
 use crate::telemetry::metric::Metrics;
 
@@ -39,6 +40,12 @@ pub struct Parts {
     pub pool: PgPool,
     /// The queue, as operators see it.
     pub queue: Arc<Queue>,
+    /// Where eHospital hears of what people decide.
+    pub events: Arc<Events>,
+    /// Seals tokens that people enter, and opens them to ask Meta about a sender.
+    pub keyring: Keyring,
+    /// Where Meta is asked about a sender.
+    pub whatsapp: WhatsAppConfig,
     /// Secrets of the webhooks, and the public address.
     pub config: WebConfig,
     /// What `/metrics` shows.
@@ -70,7 +77,7 @@ impl State {
             stored: webhook::Stored::start(parts.pool.clone(), &tasks),
             tasks,
             bodies: body::Budget::default(),
-            console: Arc::new(console::Console::load().expect("a test parses every template of the console")),
+            console: Arc::new(console::Console::load(parts.events, parts.keyring, parts.whatsapp).expect("tests load all of it")),
             pool: parts.pool,
             queue: parts.queue,
             config: Arc::new(parts.config),

@@ -15,6 +15,7 @@ mod class; // the one table of error codes
 mod client; // one template message, one outcome
 mod error; // SendError
 mod exchange; // HTTP, and the proof of what was written
+mod inquiry; // questions about a sender, for those that must not send
 mod fault; // what a code says of a sender or a template as a whole
 mod management; // templates at Meta
 mod mask; // phone numbers out of foreign texts
@@ -31,6 +32,7 @@ pub use class::{Class, OUTCOME_ACCEPTED, Part, Scope, opts_out, reason};
 pub use client::{Accepted, Client, MessageStatus, Options, Outgoing, PhoneNumber, Sender};
 pub use error::SendError;
 pub use exchange::ClientError;
+pub use inquiry::Inquirer;
 pub use fault::{Block, TemplateFault, template_fault};
 pub use management::{Account, CreatedTemplate, ListedTemplate, TemplatePage};
 pub use mask::mask;

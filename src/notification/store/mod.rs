@@ -7,6 +7,7 @@ mod account;
 pub(crate) mod appointment;
 pub(crate) mod erasure;
 mod job;
+mod log;
 pub(crate) mod manual;
 pub(crate) mod month;
 #[cfg(test)]
@@ -41,7 +42,8 @@ pub(crate) use account::{
 pub(crate) use read::{list_by_id, list_by_key, list_recipients, list_traceparents};
 pub use reconcile::{list_drifting, reconcile};
 pub(crate) use stranded::{Stranded, list_overdue, list_stranded, mark_crashed_due};
-pub use view::{AttemptView, Filter, NotificationView, find, find_id, list};
+pub use log::{LogFilter, LogPage, LogRow, find_by_id, list_page};
+pub use view::{AttemptView, Filter, NotificationView, find, find_id, find_in, list};
 pub(crate) use write::write;
 
 /// Months of notifications that are made ahead.

@@ -6,7 +6,7 @@ use futures::stream::StreamExt as _;
 use rust_decimal::Decimal;
 use serde::Serialize;
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row as _};
+use sqlx::{PgConnection, PgPool, Row as _};
 use uuid::Uuid;
 
 use crate::notification::status::Status;
@@ -107,6 +107,15 @@ macro_rules! select_view {
 
 /// Finds a notification by the producer's id, with its attempts.
 pub async fn find(pool: &PgPool, tenant: TenantId, job_id: &str) -> Result<Option<NotificationView>, sqlx::Error> {
+    find_in(&mut *pool.acquire().await?, tenant, job_id).await
+}
+
+/// As [`find`], on a connection: within a transaction of a tenant's request.
+pub async fn find_in(
+    connection: &mut PgConnection,
+    tenant: TenantId,
+    job_id: &str,
+) -> Result<Option<NotificationView>, sqlx::Error> {
     let row = sqlx::query(select_view!(
         "$1",
         "join notification_key k on k.tenant_id = n.tenant_id and k.notification_id = n.notification_id \
@@ -114,7 +123,7 @@ pub async fn find(pool: &PgPool, tenant: TenantId, job_id: &str) -> Result<Optio
     ))
     .bind(tenant)
     .bind(job_id)
-    .fetch_optional(pool)
+    .fetch_optional(&mut *connection)
     .await?;
     let Some(row) = row else { return Ok(None) };
     let mut view = read_view(&row)?;
@@ -124,7 +133,7 @@ pub async fn find(pool: &PgPool, tenant: TenantId, job_id: &str) -> Result<Optio
     )
     .bind(tenant)
     .bind(view.notification)
-    .fetch_all(pool)
+    .fetch_all(connection)
     .await?;
     let mut attempts = ended.iter().map(read_attempt).collect::<Result<Vec<_>, _>>()?;
     let number: i32 = row.try_get("attempt")?;

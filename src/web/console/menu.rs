@@ -6,7 +6,24 @@ use super::ask::{Ask, tenant_url};
 use super::permission;
 
 /// Each entry: its group and its own word in the files of words, and its route.
-const ENTRIES: &[(&str, &str, &str)] = &[];
+const ENTRIES: &[(&str, &str, &str)] = &[
+    ("overview", "tenants", "/"),
+    ("overview", "dashboard", "/t/{tenant}"),
+    ("configuration", "whatsapp", "/t/{tenant}/whatsapp"),
+    ("configuration", "pricing", "/prices"),
+    ("configuration", "templates", "/t/{tenant}/templates"),
+    ("notification", "credits", "/t/{tenant}/credits"),
+    ("notification", "log", "/t/{tenant}/log"),
+    ("notification", "reminders", "/t/{tenant}/reminders"),
+    ("notification", "opt_outs", "/t/{tenant}/opt-outs"),
+    ("access", "audit", "/t/{tenant}/audit"),
+    ("access", "users", "/t/{tenant}/users"),
+    ("access", "keys", "/t/{tenant}/keys"),
+    ("service", "service_audit", "/audit"),
+    ("service", "service_users", "/users"),
+    ("service", "queue", "/queue"),
+    ("service", "health", "/health"),
+];
 
 /// An entry as templates see it.
 #[derive(Serialize)]
@@ -20,7 +37,10 @@ pub(super) struct Entry {
 /// The entries that this reader may open from here; a tenant's own where a tenant is known.
 pub(super) fn of(ask: &Ask) -> Vec<Entry> {
     let code = ask.tenant.as_ref().map(|tenant| tenant.code.as_str()).or(ask.user.tenant.as_deref());
+    // People of one tenant have nothing to choose among.
+    let chooses = !ask.user.role.is_of_tenant();
     let entries = ENTRIES.iter().filter(|(_, _, route)| permission::may_see(ask.user.role, route));
+    let entries = entries.filter(|(_, key, _)| chooses || *key != "tenants");
     let entries = entries.filter_map(|(group, key, route)| {
         let url = match (route.strip_prefix("/t/{tenant}"), code) {
             (Some(rest), Some(code)) => tenant_url(code, rest),

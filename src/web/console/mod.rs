@@ -8,34 +8,74 @@ mod account;
 mod address;
 mod ask;
 mod asset;
+mod credit;
 mod failure;
 mod field;
+mod log;
 mod login;
 mod menu;
+mod notification;
 mod page;
 mod permission;
+mod reading;
 mod route;
 mod session;
 mod text;
+mod whatsapp;
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use sqlx::PgPool;
+use tokio::sync::{OnceCell, Semaphore};
 
 pub(super) use address::Peer;
 
+use failure::Failure;
+
+use crate::config::WhatsAppConfig;
+use crate::notification::phone_hasher;
 use crate::people::Hasher;
+use crate::queue::Events;
+use crate::render::Templates;
+use crate::secret::{Keyring, PhoneHasher};
 use crate::web::State;
+use crate::whatsapp::Inquirer;
+
+/// Exports at once in one process.
+const EXPORTS_MAX: usize = 4;
 
 /// What all pages share.
 pub(super) struct Console {
     pages: page::Pages,
     hasher: Hasher,
+    templates: Arc<Templates>,
+    events: Arc<Events>,
+    keyring: Keyring,
+    inquirer: Inquirer,
+    phones: OnceCell<PhoneHasher>,
+    exports: Arc<Semaphore>,
 }
 
 impl Console {
     /// Parses the templates.
-    pub(super) fn load() -> anyhow::Result<Self> {
-        Ok(Self { pages: page::Pages::load()?, hasher: Hasher::default() })
+    pub(super) fn load(events: Arc<Events>, keyring: Keyring, whatsapp: WhatsAppConfig) -> anyhow::Result<Self> {
+        Ok(Self {
+            pages: page::Pages::load()?,
+            hasher: Hasher::default(),
+            templates: Arc::new(Templates::load()?),
+            events,
+            keyring,
+            inquirer: Inquirer::new(whatsapp)?,
+            phones: OnceCell::new(),
+            exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
+        })
+    }
+
+    /// What makes of a phone the hash by which rows are found.
+    async fn phone_hasher(&self, pool: &PgPool) -> Result<&PhoneHasher, Failure> {
+        self.phones.get_or_try_init(|| phone_hasher(pool, &self.keyring)).await.map_err(Failure::broken)
     }
 }
 
@@ -49,7 +89,24 @@ pub(super) fn router(state: &State) -> Router<State> {
         .post("/log-out", login::leave)
         .get("/account", account::page)
         .post("/account/password", account::change_password)
-        .post("/account/language", account::set_language);
+        .post("/account/language", account::set_language)
+        .get("/t/{tenant}/log", log::page)
+        .get("/t/{tenant}/log/export", log::export)
+        .get("/t/{tenant}/log/{notification}", notification::page)
+        .post("/t/{tenant}/log/{notification}/resend", notification::resend)
+        .post("/t/{tenant}/log/{notification}/cancel", notification::cancel)
+        .post("/t/{tenant}/log/{notification}/resolve", notification::resolve)
+        .get("/t/{tenant}/credits", credit::page)
+        .post("/t/{tenant}/credits/purchase", credit::purchase)
+        .get("/t/{tenant}/credits/ledger", credit::ledger)
+        .get("/t/{tenant}/credits/statement", credit::statement)
+        .get("/t/{tenant}/credits/purchases/{purchase}", credit::purchase_page)
+        .post("/t/{tenant}/credits/purchases/{purchase}/cancel", credit::cancel)
+        .post("/t/{tenant}/credits/purchases/{purchase}/pay", credit::pay)
+        .get("/t/{tenant}/whatsapp", whatsapp::page)
+        .post("/t/{tenant}/whatsapp", whatsapp::save)
+        .post("/t/{tenant}/whatsapp/switches", whatsapp::switch)
+        .post("/t/{tenant}/whatsapp/check", whatsapp::check);
     let assets = route::Routes::new(state.clone()).get("/asset/{name}", asset::serve);
     let pages = routes.router().layer(from_fn_with_state(state.clone(), login::write_failure)).layer(sessions);
     pages.merge(assets.router())

@@ -23,7 +23,20 @@ macro_rules! templates {
 
 /// Every template, under the name by which others extend and include it.
 pub(super) const TEMPLATES: &[(&str, &str)] =
-    templates!["layout.html", "part.html", "log_in.html", "account.html", "failure.html"];
+    templates![
+        "layout.html",
+        "part.html",
+        "log_in.html",
+        "account.html",
+        "failure.html",
+        "log.html",
+        "notification.html",
+        "credits.html",
+        "purchase.html",
+        "ledger.html",
+        "statement.html",
+        "whatsapp.html",
+    ];
 
 /// Nothing from elsewhere, no script or style within a page, nobody's frame.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \

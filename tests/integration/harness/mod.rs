@@ -1,6 +1,7 @@
 //! What every test needs: an app of its own, jobs to enqueue, servers and workers to kill, and polling with limits.
 
 mod app; // TestApp and its verbs
+mod browser; // a web, and a browser without scripts
 mod build; // how a TestApp is put together
 mod collector; // takes spans as OpenTelemetry's does
 mod command; // commands as operators run them
@@ -15,6 +16,7 @@ mod receiver; // takes the simulator's webhooks
 mod server; // servers that can be killed
 
 pub use app::{TestApp, outcomes};
+pub use browser::{Browser, PASSWORD, Page};
 pub use build::{SECRET_KEYS, keyring};
 pub use collector::Collector;
 pub use command::Answer;

@@ -22,7 +22,7 @@ use crate::database;
 use crate::tenant::{Currency, TenantId, currency};
 
 pub use day::{keep_rolling_up, rebuild, roll_up, verify_days};
-pub use entry::{EntryFilter, list};
+pub use entry::{EntryFilter, list, list_newest};
 pub use statement::{begin_reading, statement};
 pub use verify::verify;
 
