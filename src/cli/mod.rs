@@ -18,7 +18,7 @@ mod confirm;
 mod credit;
 pub mod database;
 mod demo;
-mod doctor;
+pub(crate) mod doctor;
 mod enqueue;
 #[cfg(test)]
 mod help_test;

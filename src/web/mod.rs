@@ -97,12 +97,13 @@ pub fn router(state: State) -> Router {
 pub async fn run(parts: Parts, listener: TcpListener, stop: impl Future<Output = ()>) -> std::io::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "web starts");
     let state = State::new(parts);
-    let tasks = state.tasks.clone();
+    let (tasks, console) = (state.tasks.clone(), state.console.clone());
     let end = async {
         tokio::select! {
             () = stop => {}
             task = tasks.panicked() => tracing::error!(task, "a task panicked: the web ends"),
         }
+        console.end();
     };
     serve::serve(listener, router(state), end).await;
     tracing::info!("web ended");

@@ -14,7 +14,7 @@ async fn whoever_is_not_logged_in_is_asked_to_and_comes_back() {
     let asked = browser.get("/account?a=b").await;
     assert_eq!((asked.status, asked.location()), (StatusCode::SEE_OTHER, "/log-in?next=%2Faccount%3Fa%3Db"));
     let to = asked.location().to_owned();
-    browser.open(&to).await.shows(&["name=\"next\" value=\"&#x2F;account?a=b\"", "autocomplete=\"current-password\""]);
+    browser.open(&to).await.shows(&["name=\"next\" value=\"/account?a=b\"", "autocomplete=\"current-password\""]);
     let fields = [("email", "rahma@rs-harapan.example"), ("password", PASSWORD), ("next", "/account?a=b")];
     let entered = browser.post("/log-in", &fields).await;
     assert_eq!((entered.status, entered.location()), (StatusCode::SEE_OTHER, "/account?a=b"));

@@ -19,6 +19,7 @@ pub(crate) mod resolution;
 mod stranded;
 #[cfg(test)]
 mod stuck_test;
+mod tally;
 mod view;
 pub mod webhook;
 mod write;
@@ -41,6 +42,8 @@ pub(crate) use account::{
 };
 pub(crate) use read::{list_by_id, list_by_key, list_recipients, list_traceparents};
 pub use reconcile::{list_drifting, reconcile};
+pub(crate) use tally::add_up;
+pub use tally::list_days;
 pub(crate) use stranded::{Stranded, list_overdue, list_stranded, mark_crashed_due};
 pub use log::{LogFilter, LogPage, LogRow, find_by_id, list_page};
 pub use view::{AttemptView, Filter, NotificationView, find, find_id, find_in, list};

@@ -123,6 +123,11 @@ impl Ask {
         Ok(self.state.read_of(self.tenant()?.id).await?)
     }
 
+    /// Begins a transaction that reads, of whoever may see all tenants.
+    pub(super) async fn read_all(&self) -> Result<Transaction<'static, Postgres>, Failure> {
+        Ok(Access::from(&self.state.pool).read().await?)
+    }
+
     /// Begins a transaction that writes, and sees the rows of the address's tenant alone.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>, Failure> {
         Ok(self.state.begin_of(self.tenant()?.id).await?)

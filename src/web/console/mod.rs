@@ -8,19 +8,29 @@ mod account;
 mod address;
 mod ask;
 mod asset;
+mod audit;
 mod credit;
+mod dashboard;
 mod failure;
 mod field;
+mod health;
+mod live;
 mod log;
 mod login;
 mod menu;
 mod notification;
+mod opt_out;
 mod page;
 mod permission;
+mod price;
+mod queue;
 mod reading;
+mod reminder;
 mod route;
 mod session;
+mod template;
 mod text;
+mod user;
 mod whatsapp;
 
 use std::sync::Arc;
@@ -56,6 +66,9 @@ pub(super) struct Console {
     inquirer: Inquirer,
     phones: OnceCell<PhoneHasher>,
     exports: Arc<Semaphore>,
+    proofs: Semaphore,
+    live: live::Live,
+    health: health::Health,
 }
 
 impl Console {
@@ -70,7 +83,15 @@ impl Console {
             inquirer: Inquirer::new(whatsapp)?,
             phones: OnceCell::new(),
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
+            proofs: Semaphore::new(1),
+            live: live::Live::default(),
+            health: health::Health::default(),
         })
+    }
+
+    /// Ends what would otherwise stay open: the process stops.
+    pub(super) fn end(&self) {
+        self.live.end();
     }
 
     /// What makes of a phone the hash by which rows are found.
@@ -87,6 +108,33 @@ pub(super) fn router(state: &State) -> Router<State> {
         .get("/log-in", login::form)
         .post("/log-in", login::enter)
         .post("/log-out", login::leave)
+        .get("/", dashboard::home)
+        .get("/t/{tenant}", dashboard::page)
+        .get("/t/{tenant}/live", live::stream)
+        .get("/prices", price::page)
+        .post("/prices", price::add)
+        .post("/prices/{price}/withdraw", price::withdraw)
+        .get("/audit", audit::page)
+        .get("/audit/verify", audit::verify)
+        .get("/t/{tenant}/audit", audit::page)
+        .get("/t/{tenant}/audit/verify", audit::verify)
+        .get("/t/{tenant}/templates", template::page)
+        .get("/queue", queue::page)
+        .post("/queue/pause", queue::pause)
+        .post("/queue/resume", queue::resume)
+        .post("/queue/requeue", queue::requeue)
+        .get("/t/{tenant}/reminders", reminder::page)
+        .get("/t/{tenant}/opt-outs", opt_out::page)
+        .post("/t/{tenant}/opt-outs", opt_out::enter)
+        .get("/users", user::page)
+        .post("/users", user::add)
+        .post("/users/{user}/disable", user::disable)
+        .post("/users/{user}/password", user::set_password)
+        .get("/t/{tenant}/users", user::page)
+        .post("/t/{tenant}/users", user::add)
+        .post("/t/{tenant}/users/{user}/disable", user::disable)
+        .post("/t/{tenant}/users/{user}/password", user::set_password)
+        .get("/health", health::page)
         .get("/account", account::page)
         .post("/account/password", account::change_password)
         .post("/account/language", account::set_language)

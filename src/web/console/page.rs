@@ -36,6 +36,18 @@ pub(super) const TEMPLATES: &[(&str, &str)] =
         "ledger.html",
         "statement.html",
         "whatsapp.html",
+        "dashboard.html",
+        "figures.html",
+        "tenants.html",
+        "prices.html",
+        "audit.html",
+        "verify.html",
+        "templates.html",
+        "queue.html",
+        "reminders.html",
+        "opt_outs.html",
+        "users.html",
+        "health.html",
     ];
 
 /// Nothing from elsewhere, no script or style within a page, nobody's frame.
@@ -97,11 +109,16 @@ impl Page<'_> {
         self
     }
 
+    /// Writes a part of a page.
+    pub(super) fn text(self) -> Result<String, Failure> {
+        let html = self.pages.tera.render(self.template, &self.context);
+        html.map_err(|error| Failure::broken(format_args!("template {}: {error}", self.template)))
+    }
+
     /// Writes the page.
     pub(super) fn show(self) -> Result<Response, Failure> {
-        let html = self.pages.tera.render(self.template, &self.context);
-        let html = html.map_err(|error| Failure::broken(format_args!("template {}: {error}", self.template)))?;
-        let mut response = (self.status, Html(html)).into_response();
+        let status = self.status;
+        let mut response = (status, Html(self.text()?)).into_response();
         add_headers(&mut response);
         Ok(response)
     }

@@ -52,11 +52,6 @@ impl Texts {
     pub(super) fn filled(&self, group: &str, key: &str, holes: &[(&str, &str)]) -> String {
         holes.iter().fold(self.get(group, key), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
     }
-
-    /// Whether there is such a text.
-    pub(super) fn has(&self, group: &str, key: &str) -> bool {
-        self.table.get(group).is_some_and(|group| group.get(key).is_some())
-    }
 }
 
 #[cfg(test)]
