@@ -22,6 +22,7 @@ pub(crate) mod doctor;
 mod enqueue;
 #[cfg(test)]
 mod help_test;
+mod key;
 mod mail;
 mod migrate;
 mod notification;
@@ -131,6 +132,9 @@ pub enum Command {
     /// What waits in Redis, who works on it, what was rejected.
     #[command(subcommand)]
     Queue(queue::Command),
+    /// Keys by which tenants' machines use the API.
+    #[command(subcommand)]
+    Key(key::Command),
     /// Who did what, and the proof that nobody changed it since.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -172,6 +176,7 @@ impl Command {
             Command::Reminder(_) => "reminder",
             Command::OptOut(_) => "opt-out",
             Command::Queue(_) => "queue",
+            Command::Key(_) => "key",
             Command::Audit(_) => "audit",
             Command::User(_) => "user",
             Command::Secret(_) => "secret",
@@ -215,6 +220,7 @@ impl Command {
             }
             Command::OptOut(command) => opt_out::run(command, global, &database::connect_to_write(name).await?).await,
             Command::Queue(command) => queue::run(command, global).await,
+            Command::Key(command) => key::run(command, global, &database::connect_to_write(name).await?).await,
             Command::Audit(command) => audit::run(command, global).await,
             Command::User(command) => user::run(command, global, &database::connect_to_write(name).await?).await,
             Command::Secret(command) => secret::run(command, global, &database::connect_to_write(name).await?).await,

@@ -34,11 +34,13 @@ pub enum Command {
 
 /// Flags of `user add`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  kmsnotif user add --email admin@ksatria.example --role administrator < password.txt\n  \
+#[command(
+    after_help = "Examples:\n  kmsnotif user add --email admin@ksatria.example --role administrator < password.txt\n  \
     kmsnotif user add --email keuangan@rs-harapan.example --role finance --tenant rs-harapan \\\n      \
     --language id < password.txt\n\n\
     administrator: everything, prices included. tenant_admin: one tenant's configuration, users, logs, credit.\n\
-    finance: one tenant's pages of credit. support: reads the logs of all tenants.")]
+    finance: one tenant's pages of credit. support: reads the logs of all tenants."
+)]
 pub struct Add {
     /// What the user logs in with.
     #[arg(long, value_parser = address)]

@@ -8,7 +8,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
 
-use super::password::{Hasher, HashError};
+use super::password::{HashError, Hasher};
 use super::{User, read_email, store};
 use crate::audit::{self, Act, Action};
 use crate::database;

@@ -5,6 +5,7 @@
 //! headers → route → answer. Nothing here sends to a patient, and nothing here reads the environment.
 
 mod access;
+mod api;
 mod body;
 mod console;
 mod health;
@@ -26,6 +27,7 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 
 use crate::config::{WebConfig, WhatsAppConfig};
+use crate::people::Role;
 use crate::queue::{Events, Queue};
 use crate::secret::Keyring;
 use crate::task::Tasks;
@@ -65,6 +67,7 @@ pub struct State {
     console: Arc<console::Console>,
     stored: webhook::Stored,
     tasks: Tasks,
+    api: Arc<api::Api>,
     schema_version: i64,
 }
 
@@ -73,11 +76,14 @@ impl State {
     pub fn new(parts: Parts) -> Self {
         let tasks = Tasks::default();
         Self {
+            api: Arc::new(api::Api::new(&parts.pool, parts.queue.events())),
             scrape: Arc::new(scrape::Scrape::new(parts.queue.clone(), parts.metrics)),
             stored: webhook::Stored::start(parts.pool.clone(), &tasks),
             tasks,
             bodies: body::Budget::default(),
-            console: Arc::new(console::Console::load(parts.events, parts.keyring, parts.whatsapp).expect("tests load all of it")),
+            console: Arc::new(
+                console::Console::load(parts.events, parts.keyring, parts.whatsapp).expect("tests load all of it"),
+            ),
             pool: parts.pool,
             queue: parts.queue,
             config: Arc::new(parts.config),
@@ -86,10 +92,19 @@ impl State {
     }
 }
 
+/// Who may use which route of the console: method, pattern, roles; none for whoever comes.
+pub fn permissions() -> impl Iterator<Item = (&'static str, &'static str, Option<&'static [Role]>)> {
+    console::permissions()
+}
+
 /// All routes with the layers around them.
 pub fn router(state: State) -> Router {
-    let routes = Router::new().merge(health::router()).merge(scrape::router()).merge(webhook::router());
-    let routes = routes.merge(console::router(&state));
+    let routes = Router::new()
+        .merge(health::router())
+        .merge(scrape::router())
+        .merge(webhook::router())
+        .merge(api::router(&state))
+        .merge(console::router(&state));
     request::around(routes, state.config.public_url.scheme() == "https").with_state(state)
 }
 

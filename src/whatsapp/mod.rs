@@ -15,8 +15,8 @@ mod class; // the one table of error codes
 mod client; // one template message, one outcome
 mod error; // SendError
 mod exchange; // HTTP, and the proof of what was written
-mod inquiry; // questions about a sender, for those that must not send
 mod fault; // what a code says of a sender or a template as a whole
+mod inquiry; // questions about a sender, for those that must not send
 mod management; // templates at Meta
 mod mask; // phone numbers out of foreign texts
 mod opaque; // the data Meta echoes
@@ -32,8 +32,8 @@ pub use class::{Class, OUTCOME_ACCEPTED, Part, Scope, opts_out, reason};
 pub use client::{Accepted, Client, MessageStatus, Options, Outgoing, PhoneNumber, Sender};
 pub use error::SendError;
 pub use exchange::ClientError;
-pub use inquiry::Inquirer;
 pub use fault::{Block, TemplateFault, template_fault};
+pub use inquiry::Inquirer;
 pub use management::{Account, CreatedTemplate, ListedTemplate, TemplatePage};
 pub use mask::mask;
 pub use opaque::{NotOurs, Opaque};

@@ -9,7 +9,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
-use super::view::{NotificationView, find_in};
+use super::view::{NotificationView, find_within};
 use crate::column::parsed;
 use crate::notification::record::NotificationId;
 use crate::notification::status::Status;
@@ -123,7 +123,7 @@ fn floor(moment: DateTime<Utc>) -> Uuid {
 }
 
 /// Lists one page of at most so many rows.
-pub async fn list_page(
+pub async fn list_log_page(
     tx: &mut PgConnection,
     tenant: TenantId,
     filter: &LogFilter,
@@ -235,7 +235,7 @@ pub async fn find_by_id(
             .fetch_optional(&mut *tx)
             .await?;
     let Some(job_id) = job_id else { return Ok(None) };
-    find_in(tx, tenant, &job_id).await
+    find_within(tx, tenant, &job_id).await
 }
 
 fn read(row: &PgRow) -> Result<LogRow, sqlx::Error> {

@@ -40,13 +40,15 @@ use crate::whatsapp::{Block, SendError};
 pub(crate) use account::{
     FreeAccounts, Locked, Stuck, begin, begin_claiming, find_by_key, list_revisions, lock_accounts, lock_free_accounts,
 };
+pub use log::{LogFilter, LogPage, LogRow, find_by_id, list_log_page};
 pub(crate) use read::{list_by_id, list_by_key, list_recipients, list_traceparents};
 pub use reconcile::{list_drifting, reconcile};
+pub(crate) use stranded::{Stranded, list_overdue, list_stranded, mark_crashed_due};
 pub(crate) use tally::add_up;
 pub use tally::list_days;
-pub(crate) use stranded::{Stranded, list_overdue, list_stranded, mark_crashed_due};
-pub use log::{LogFilter, LogPage, LogRow, find_by_id, list_page};
-pub use view::{AttemptView, Filter, NotificationView, find, find_id, find_in, list};
+pub use view::{
+    AttemptView, Filter, NotificationView, PageFilter, find, find_content, find_id, find_within, list, list_page,
+};
 pub(crate) use write::write;
 
 /// Months of notifications that are made ahead.

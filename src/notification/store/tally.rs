@@ -14,20 +14,20 @@ const ROWS: i64 = 500;
 /// Twice at once: the second does nothing.
 pub(crate) async fn add_up(pool: &PgPool) -> Result<bool, sqlx::Error> {
     let mut tx = database::begin(pool).await?;
-    let mark: Option<i64> =
-        sqlx::query_scalar("select xid from notification_day_mark for update skip locked").fetch_optional(&mut *tx).await?;
+    let mark: Option<i64> = sqlx::query_scalar("select xid from notification_day_mark for update skip locked")
+        .fetch_optional(&mut *tx)
+        .await?;
     let Some(mark) = mark else { return Ok(true) };
     // A statement of its own: what is below this has ended before the next statement begins, so that one sees it.
     let end: i64 = sqlx::query_scalar("select audit_xmin()").fetch_one(&mut *tx).await?;
     // All rows of one transaction are counted together; a restore into another cluster begins anew at its clock.
-    let last: Option<i64> = sqlx::query_scalar(
-        "select xid from event_log where xid >= $1 and xid < $2 order by xid offset $3 limit 1",
-    )
-    .bind(mark)
-    .bind(end)
-    .bind(ROWS - 1)
-    .fetch_optional(&mut *tx)
-    .await?;
+    let last: Option<i64> =
+        sqlx::query_scalar("select xid from event_log where xid >= $1 and xid < $2 order by xid offset $3 limit 1")
+            .bind(mark)
+            .bind(end)
+            .bind(ROWS - 1)
+            .fetch_optional(&mut *tx)
+            .await?;
     let until = last.map_or(end, |last| (last + 1).min(end));
     sqlx::query(
         "insert into notification_day as d (tenant_id, day, status, event_count) \
@@ -54,9 +54,11 @@ pub async fn list_days(
     tenant: TenantId,
     since: NaiveDate,
 ) -> Result<Vec<(NaiveDate, String, i64)>, sqlx::Error> {
-    sqlx::query_as("select day, status, event_count from notification_day where tenant_id = $1 and day >= $2 order by day")
-        .bind(tenant)
-        .bind(since)
-        .fetch_all(tx)
-        .await
+    sqlx::query_as(
+        "select day, status, event_count from notification_day where tenant_id = $1 and day >= $2 order by day",
+    )
+    .bind(tenant)
+    .bind(since)
+    .fetch_all(tx)
+    .await
 }

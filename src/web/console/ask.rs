@@ -12,10 +12,10 @@ use tower_sessions::Session;
 
 use super::failure::Failure;
 use super::field::{Fields, Wrong};
+use super::menu;
 use super::page::Page;
 use super::session::{self, Told, Who};
 use super::text::Texts;
-use super::menu;
 use crate::database::Access;
 use crate::people::{Role, User};
 use crate::tenant::Tenant;

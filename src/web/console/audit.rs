@@ -72,7 +72,10 @@ pub(super) async fn page(ask: Ask) -> Answer {
     let more = acts.len() as i64 > ROWS;
     acts.truncate(ROWS as usize);
     let url = own_url(&ask);
-    let next = acts.last().filter(|_| more).map(|act| format!("{url}?{}", fields.with("before", &act.audit_entry_id.to_string())));
+    let next = acts
+        .last()
+        .filter(|_| more)
+        .map(|act| format!("{url}?{}", fields.with("before", &act.audit_entry_id.to_string())));
     let first = before.map(|_| format!("{url}?{}", fields.with("before", "")));
     let page = if wrong.is_empty() { ask.page("audit.html").await? } else { ask.refused("audit.html", &wrong).await? };
     page.with("rows", &acts.into_iter().map(Row::from).collect::<Vec<_>>())

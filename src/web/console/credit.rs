@@ -68,7 +68,8 @@ async fn show(ask: &Ask, wrong: Option<&Wrong>) -> Answer {
     let mut tx = ask.read().await?;
     let balance = ledger_store::get_balance(&mut *tx, tenant.id).await.map_err(broken)?;
     tx.rollback().await?;
-    let filter = purchase_store::PurchaseFilter { tenant: Some(tenant.id), status: None, limit: Some(PURCHASES) };
+    let filter =
+        purchase_store::PurchaseFilter { tenant: Some(tenant.id), status: None, limit: Some(PURCHASES), before: None };
     let orders: Vec<Purchase> = purchase_store::list(&ask.state.pool, &filter).try_collect().await?;
     let page = match wrong {
         Some(wrong) => ask.refused("credits.html", wrong).await?,
@@ -105,7 +106,8 @@ pub(super) async fn purchase(ask: Ask) -> Answer {
     let (fields, texts, tenant) = (&ask.fields, ask.texts(), ask.tenant()?);
     let mut wrong = Wrong::default();
     let amount = wrong.read(fields, "amount", texts, |text| {
-        let read = amount::parse(text).and_then(|amount| amount::check_payment(amount, tenant.currency).map(|_| amount));
+        let read =
+            amount::parse(text).and_then(|amount| amount::check_payment(amount, tenant.currency).map(|_| amount));
         read.map_err(|error| reading::amount(texts, &error))
     });
     let address =
@@ -137,7 +139,10 @@ pub(super) async fn purchase_page(ask: Ask) -> Answer {
     let purchase = find_purchase(&ask).await?;
     let pending = purchase.status == PurchaseStatus::Pending;
     let page = ask.page("purchase.html").await?;
-    page.with("pending", &pending).with("may_pay", &ask.is(&[crate::people::Role::Administrator])).with("p", &Order::from(purchase)).show()
+    page.with("pending", &pending)
+        .with("may_pay", &ask.is(&[crate::people::Role::Administrator]))
+        .with("p", &Order::from(purchase))
+        .show()
 }
 
 /// Withdraws a purchase that is not paid.
@@ -194,7 +199,8 @@ impl From<Entry> for Transfer {
 /// The transfers of a month, the newest first.
 pub(super) async fn ledger(ask: Ask) -> Answer {
     let tenant = ask.tenant()?;
-    let before = ask.fields.some("before").map(|id| id.parse::<Uuid>().map_err(|_| Failure::not_found())).transpose()?;
+    let before =
+        ask.fields.some("before").map(|id| id.parse::<Uuid>().map_err(|_| Failure::not_found())).transpose()?;
     let mut tx = ask.read().await?;
     let mut entries = ledger_store::list_newest(&mut tx, tenant.id, before, ROWS + 1).await?;
     tx.rollback().await?;

@@ -124,7 +124,8 @@ fn funnel(counts: &[(NaiveDate, String, i64)], today: NaiveDate) -> Vec<Bar> {
 }
 
 fn chart(counts: &[(NaiveDate, String, i64)], since: NaiveDate) -> Vec<Day> {
-    let mut days: BTreeMap<NaiveDate, [u64; 3]> = since.iter_days().take(DAYS as usize).map(|day| (day, [0; 3])).collect();
+    let mut days: BTreeMap<NaiveDate, [u64; 3]> =
+        since.iter_days().take(DAYS as usize).map(|day| (day, [0; 3])).collect();
     for (day, status, count) in counts {
         let place = ["accepted", "delivered", "failed"].into_iter().position(|of| of == status);
         if let (Some(place), Some(sums)) = (place, days.get_mut(day)) {

@@ -61,7 +61,6 @@ pub(super) async fn page(ask: Ask) -> Answer {
     let mut findings = ask.state.console.health.look().await;
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.state));
     let count = |state| findings.iter().filter(|finding| finding.state == state).count();
-    let counts =
-        Counts { fail: count(crate::cli::doctor::State::Fail), warn: count(crate::cli::doctor::State::Warn) };
+    let counts = Counts { fail: count(crate::cli::doctor::State::Fail), warn: count(crate::cli::doctor::State::Warn) };
     ask.page("health.html").await?.with("findings", &findings).with("counts", &counts).show()
 }

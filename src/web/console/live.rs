@@ -41,11 +41,7 @@ pub(super) struct Live {
 
 impl Default for Live {
     fn default() -> Self {
-        Self {
-            rooms: Mutex::default(),
-            free: Arc::new(Semaphore::new(STREAMS_MAX)),
-            ending: watch::Sender::new(false),
-        }
+        Self { rooms: Mutex::default(), free: Arc::new(Semaphore::new(STREAMS_MAX)), ending: watch::Sender::new(false) }
     }
 }
 
@@ -95,24 +91,25 @@ pub(super) async fn stream(ask: Ask) -> Answer {
     let mut figures = live.join(&ask.state, ask.tenant()?, ask.user.language);
     figures.mark_changed();
     let (ending, ends_at) = (live.ending.subscribe(), Instant::now() + STREAM_ENDS_AFTER);
-    let events = futures::stream::unfold((figures, ending, place), move |(mut figures, mut ending, place)| async move {
-        loop {
-            let changed = async {
-                tokio::select! {
-                    changed = figures.changed() => changed.is_ok(),
-                    _ = ending.wait_for(|ending| *ending) => false,
+    let events =
+        futures::stream::unfold((figures, ending, place), move |(mut figures, mut ending, place)| async move {
+            loop {
+                let changed = async {
+                    tokio::select! {
+                        changed = figures.changed() => changed.is_ok(),
+                        _ = ending.wait_for(|ending| *ending) => false,
+                    }
+                };
+                if !timeout_at(ends_at, changed).await.unwrap_or(false) {
+                    return None;
                 }
-            };
-            if !timeout_at(ends_at, changed).await.unwrap_or(false) {
-                return None;
+                let text = figures.borrow_and_update().clone();
+                if !text.is_empty() {
+                    let event = Ok::<_, Infallible>(Bytes::from(text.as_bytes().to_vec()));
+                    return Some((event, (figures, ending, place)));
+                }
             }
-            let text = figures.borrow_and_update().clone();
-            if !text.is_empty() {
-                let event = Ok::<_, Infallible>(Bytes::from(text.as_bytes().to_vec()));
-                return Some((event, (figures, ending, place)));
-            }
-        }
-    });
+        });
     let mut response: Response = Body::from_stream(events).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     // A proxy that gathers answers would hold figures back.

@@ -18,7 +18,7 @@ use super::field::Wrong;
 use crate::audit::{self, Act, Action};
 use crate::credit::ledger::start_of_day;
 use crate::notification::Status;
-use crate::notification::store::{LogFilter, LogPage, LogRow, list_page};
+use crate::notification::store::{LogFilter, LogPage, LogRow, list_log_page};
 use crate::opt_out::spellings;
 use crate::tenant::{E164, phone};
 
@@ -69,7 +69,7 @@ pub(super) async fn page(ask: Ask) -> Answer {
         return show(&ask, &LogPage::default(), Some(&wrong)).await;
     }
     let mut tx = ask.begin().await?;
-    let found = list_page(&mut tx, ask.tenant()?.id, &filter, PAGE).await?;
+    let found = list_log_page(&mut tx, ask.tenant()?.id, &filter, PAGE).await?;
     if !filter.recipients.is_empty() || filter.name.is_some() {
         record_view(&ask, &mut tx, "log", json!({ "search": searched(&filter), "rows": found.rows.len() })).await?;
     }
@@ -228,18 +228,19 @@ pub(super) async fn export(ask: Ask) -> Answer {
     record_view(&ask, &mut tx, "log", json!({ "export": true })).await?;
     tx.commit().await?;
     let code = ask.tenant()?.code.clone();
-    let pieces = futures::stream::try_unfold((ask, Some(filter), true, turn), |(ask, filter, first, turn)| async move {
-        let Some(mut filter) = filter else { return Ok(None) };
-        let found = next_piece(&ask, &filter).await.map_err(|error| {
-            tracing::warn!(?error, "an export broke off");
-            std::io::Error::other("the export broke off")
-        })?;
-        let bytes = piece(&found.rows, first && !found.rows.is_empty())?;
-        let first = first && found.rows.is_empty();
-        filter.before = found.next;
-        let rest = found.next.map(|_| filter);
-        Ok::<_, std::io::Error>(Some((bytes, (ask, rest, first, turn))))
-    });
+    let pieces =
+        futures::stream::try_unfold((ask, Some(filter), true, turn), |(ask, filter, first, turn)| async move {
+            let Some(mut filter) = filter else { return Ok(None) };
+            let found = next_piece(&ask, &filter).await.map_err(|error| {
+                tracing::warn!(?error, "an export broke off");
+                std::io::Error::other("the export broke off")
+            })?;
+            let bytes = piece(&found.rows, first && !found.rows.is_empty())?;
+            let first = first && found.rows.is_empty();
+            filter.before = found.next;
+            let rest = found.next.map(|_| filter);
+            Ok::<_, std::io::Error>(Some((bytes, (ask, rest, first, turn))))
+        });
     let mut response: Response = Body::from_stream(pieces).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8"));
@@ -250,7 +251,7 @@ pub(super) async fn export(ask: Ask) -> Answer {
 
 async fn next_piece(ask: &Ask, filter: &LogFilter) -> Result<LogPage, Failure> {
     let mut tx = ask.read().await?;
-    let found = list_page(&mut tx, ask.tenant()?.id, filter, PIECE).await?;
+    let found = list_log_page(&mut tx, ask.tenant()?.id, filter, PIECE).await?;
     tx.rollback().await?;
     Ok(found)
 }

@@ -31,13 +31,7 @@ pub(super) async fn form(Shared(state): Shared<State>, session: Session, request
     show(&state, request.headers(), &fields, None, StatusCode::OK)
 }
 
-fn show(
-    state: &State,
-    headers: &HeaderMap,
-    fields: &Fields,
-    refused: Option<&str>,
-    status: StatusCode,
-) -> Answer {
+fn show(state: &State, headers: &HeaderMap, fields: &Fields, refused: Option<&str>, status: StatusCode) -> Answer {
     let language = language(headers, fields);
     let token = form_token(headers, state).unwrap_or_else(session::token);
     let page: Page<'_> = state.console.pages.page("log_in.html", language);
@@ -133,10 +127,16 @@ fn language(headers: &HeaderMap, fields: &Fields) -> Language {
 }
 
 /// A failure before anybody is known: the page of log-in says that something is wrong.
-pub(super) async fn write_failure(Shared(state): Shared<State>, request: Request, next: axum::middleware::Next) -> Response {
+pub(super) async fn write_failure(
+    Shared(state): Shared<State>,
+    request: Request,
+    next: axum::middleware::Next,
+) -> Response {
     let headers = request.headers().clone();
     let response = next.run(request).await;
-    if response.extensions().get::<super::failure::Unwritten>().is_none() || response.headers().contains_key(header::CONTENT_TYPE) {
+    if response.extensions().get::<super::failure::Unwritten>().is_none()
+        || response.headers().contains_key(header::CONTENT_TYPE)
+    {
         return response;
     }
     let mut page = show(&state, &headers, &Fields::default(), Some("broken"), response.status())
@@ -159,9 +159,8 @@ mod tests {
 
     #[test]
     fn the_language_is_asked_for_or_the_browsers() {
-        let browser = |text: &'static str| {
-            HeaderMap::from_iter([(header::ACCEPT_LANGUAGE, HeaderValue::from_static(text))])
-        };
+        let browser =
+            |text: &'static str| HeaderMap::from_iter([(header::ACCEPT_LANGUAGE, HeaderValue::from_static(text))]);
         let none = Fields::default();
         assert_eq!(language(&browser("de, fr-CA;q=0.8, en;q=0.5"), &none), Language::Fr);
         assert_eq!(language(&browser("de"), &none), Language::Id);

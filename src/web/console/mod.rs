@@ -14,6 +14,7 @@ mod dashboard;
 mod failure;
 mod field;
 mod health;
+mod key;
 mod live;
 mod log;
 mod login;
@@ -46,7 +47,7 @@ use failure::Failure;
 
 use crate::config::WhatsAppConfig;
 use crate::notification::phone_hasher;
-use crate::people::Hasher;
+use crate::people::{Hasher, Role};
 use crate::queue::Events;
 use crate::render::Templates;
 use crate::secret::{Keyring, PhoneHasher};
@@ -100,6 +101,14 @@ impl Console {
     }
 }
 
+/// The table of permissions, for whoever checks it from outside.
+pub(super) fn permissions() -> impl Iterator<Item = (&'static str, &'static str, Option<&'static [Role]>)> {
+    permission::TABLE.iter().map(|rule| match rule.who {
+        permission::Who::Anybody => (rule.method, rule.path, None),
+        permission::Who::Roles(roles) => (rule.method, rule.path, Some(roles)),
+    })
+}
+
 /// The routes of the console; refuses to be built when one has no row in the table of permissions.
 pub(super) fn router(state: &State) -> Router<State> {
     let https = state.config.public_url.scheme() == "https";
@@ -134,6 +143,9 @@ pub(super) fn router(state: &State) -> Router<State> {
         .post("/t/{tenant}/users", user::add)
         .post("/t/{tenant}/users/{user}/disable", user::disable)
         .post("/t/{tenant}/users/{user}/password", user::set_password)
+        .get("/t/{tenant}/keys", key::page)
+        .post("/t/{tenant}/keys", key::add)
+        .post("/t/{tenant}/keys/{key}/revoke", key::revoke)
         .get("/health", health::page)
         .get("/account", account::page)
         .post("/account/password", account::change_password)

@@ -45,7 +45,8 @@ async fn show(ask: &Ask, wrong: Option<&Wrong>) -> Answer {
         Some(wrong) => ask.refused("opt_outs.html", wrong).await?,
         None => ask.page("opt_outs.html").await?,
     };
-    let may = super::permission::find("POST", "/t/{tenant}/opt-outs").is_some_and(|rule| rule.who.includes(ask.user.role));
+    let may =
+        super::permission::find("POST", "/t/{tenant}/opt-outs").is_some_and(|rule| rule.who.includes(ask.user.role));
     page.with("rows", &rows.into_iter().map(Row::from).collect::<Vec<_>>()).with("may", &may).show()
 }
 
@@ -53,10 +54,10 @@ async fn show(ask: &Ask, wrong: Option<&Wrong>) -> Answer {
 pub(super) async fn enter(ask: Ask) -> Answer {
     let (fields, texts, tenant) = (&ask.fields, ask.texts(), ask.tenant()?);
     let mut wrong = Wrong::default();
-    let phone = wrong.read(fields, "to", texts, |text| {
-        phone::parse(text, tenant.country).map_err(|_| texts.get("wrong", "phone"))
-    });
-    let scope = wrong.read(fields, "scope", texts, |text| text.parse::<Scope>().map_err(|_| texts.get("wrong", "choice")));
+    let phone = wrong
+        .read(fields, "to", texts, |text| phone::parse(text, tenant.country).map_err(|_| texts.get("wrong", "phone")));
+    let scope =
+        wrong.read(fields, "scope", texts, |text| text.parse::<Scope>().map_err(|_| texts.get("wrong", "choice")));
     let wish = wrong.read(fields, "wish", texts, |text| match text {
         "stop" => Ok(Wish::Stop),
         "resume" => Ok(Wish::Resume),

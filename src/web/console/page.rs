@@ -22,33 +22,33 @@ macro_rules! templates {
 }
 
 /// Every template, under the name by which others extend and include it.
-pub(super) const TEMPLATES: &[(&str, &str)] =
-    templates![
-        "layout.html",
-        "part.html",
-        "log_in.html",
-        "account.html",
-        "failure.html",
-        "log.html",
-        "notification.html",
-        "credits.html",
-        "purchase.html",
-        "ledger.html",
-        "statement.html",
-        "whatsapp.html",
-        "dashboard.html",
-        "figures.html",
-        "tenants.html",
-        "prices.html",
-        "audit.html",
-        "verify.html",
-        "templates.html",
-        "queue.html",
-        "reminders.html",
-        "opt_outs.html",
-        "users.html",
-        "health.html",
-    ];
+pub(super) const TEMPLATES: &[(&str, &str)] = templates![
+    "layout.html",
+    "part.html",
+    "log_in.html",
+    "account.html",
+    "failure.html",
+    "log.html",
+    "notification.html",
+    "credits.html",
+    "purchase.html",
+    "ledger.html",
+    "statement.html",
+    "whatsapp.html",
+    "dashboard.html",
+    "figures.html",
+    "tenants.html",
+    "prices.html",
+    "audit.html",
+    "verify.html",
+    "templates.html",
+    "queue.html",
+    "reminders.html",
+    "opt_outs.html",
+    "users.html",
+    "keys.html",
+    "health.html",
+];
 
 /// Nothing from elsewhere, no script or style within a page, nobody's frame.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \

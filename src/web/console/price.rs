@@ -98,9 +98,8 @@ struct NewPrice {
 
 fn read(ask: &Ask, wrong: &mut Wrong) -> Option<NewPrice> {
     let (fields, texts) = (&ask.fields, ask.texts());
-    let country: Option<CountryCode> = wrong.read(fields, "country", texts, |text| {
-        text.to_uppercase().parse().map_err(|_| texts.get("wrong", "country"))
-    });
+    let country: Option<CountryCode> = wrong
+        .read(fields, "country", texts, |text| text.to_uppercase().parse().map_err(|_| texts.get("wrong", "country")));
     let currency: Option<Currency> = wrong.read(fields, "currency", texts, |text| {
         currency::parse(&text.to_uppercase()).map_err(|_| texts.get("wrong", "currency"))
     });
@@ -110,8 +109,8 @@ fn read(ask: &Ask, wrong: &mut Wrong) -> Option<NewPrice> {
         let read = amount::parse(text).and_then(|price| amount::check_price(price).map(|()| price));
         read.map_err(|error| reading::amount(texts, &error))
     });
-    let effective =
-        wrong.read(fields, "effective", texts, |text| text.parse::<NaiveDate>().map_err(|_| texts.get("wrong", "date")));
+    let effective = wrong
+        .read(fields, "effective", texts, |text| text.parse::<NaiveDate>().map_err(|_| texts.get("wrong", "date")));
     let key = PriceKey { country: country?, currency: currency?, category: category? };
     Some(NewPrice { key, price: price?, effective: effective? })
 }

@@ -77,7 +77,8 @@ pub(super) async fn page(ask: Ask) -> Answer {
 
 async fn show(ask: &Ask, wrong: Option<&Wrong>) -> Answer {
     let queue = &ask.state.queue;
-    let read = async { tokio::try_join!(queue.stats(), queue.list_workers(), queue.list_paused(), queue.list_rejected(None)) };
+    let read =
+        async { tokio::try_join!(queue.stats(), queue.list_workers(), queue.list_paused(), queue.list_rejected(None)) };
     let page = match wrong {
         Some(wrong) => ask.refused("queue.html", wrong).await?,
         None => ask.page("queue.html").await?,
@@ -104,10 +105,8 @@ async fn show(ask: &Ask, wrong: Option<&Wrong>) -> Answer {
             finished: worker.finished,
         })
         .collect();
-    let paused: Vec<Paused> = paused
-        .into_iter()
-        .map(|pause| Paused { tenant: pause.group, kind: pause.kind, since: pause.since })
-        .collect();
+    let paused: Vec<Paused> =
+        paused.into_iter().map(|pause| Paused { tenant: pause.group, kind: pause.kind, since: pause.since }).collect();
     let refused: Vec<Refused> = rejected.iter().take(REJECTED).map(Refused::from).collect();
     page.with("away", &false)
         .with("stats", &stats)
@@ -122,7 +121,8 @@ async fn show(ask: &Ask, wrong: Option<&Wrong>) -> Answer {
 async fn which(ask: &Ask) -> Result<(Option<Tenant>, Option<&'static str>), Wrong> {
     let (fields, texts) = (&ask.fields, ask.texts());
     let mut wrong = Wrong::default();
-    let kind = wrong.read_some(fields, "kind", texts, |text| text.parse::<Kind>().map_err(|_| texts.get("wrong", "choice")));
+    let kind =
+        wrong.read_some(fields, "kind", texts, |text| text.parse::<Kind>().map_err(|_| texts.get("wrong", "choice")));
     let mut tenant = None;
     if let Some(code) = fields.some("tenant") {
         tenant = tenant_store::find_by_code(&ask.state.pool, code).await.ok().flatten();
@@ -134,11 +134,16 @@ async fn which(ask: &Ask) -> Result<(Option<Tenant>, Option<&'static str>), Wron
 }
 
 /// Recorded first: what was not recorded is not done.
-async fn record(ask: &Ask, action: Action, tenant: Option<&Tenant>, subject: &str, after: Value) -> Result<(), Failure> {
+async fn record(
+    ask: &Ask,
+    action: Action,
+    tenant: Option<&Tenant>,
+    subject: &str,
+    after: Value,
+) -> Result<(), Failure> {
     let actor = ask.actor();
     let tenant_id = tenant.map(|tenant| tenant.id);
-    let act =
-        Act { tenant_id, actor: &actor, action, subject: subject.to_owned(), before: None, after: Some(after) };
+    let act = Act { tenant_id, actor: &actor, action, subject: subject.to_owned(), before: None, after: Some(after) };
     let mut tx = database::begin(&ask.state.pool).await?;
     audit::record(&mut tx, &act).await?;
     Ok(tx.commit().await?)

@@ -45,7 +45,8 @@ pub(super) async fn page(ask: Ask) -> Answer {
     let (fields, texts, tenant) = (&ask.fields, ask.texts(), ask.tenant()?);
     let zone = tenant.time_zone;
     let mut wrong = Wrong::default();
-    let day = wrong.read_some(fields, "day", texts, |text| text.parse::<NaiveDate>().map_err(|_| texts.get("wrong", "date")));
+    let day =
+        wrong.read_some(fields, "day", texts, |text| text.parse::<NaiveDate>().map_err(|_| texts.get("wrong", "date")));
     let day = day.unwrap_or_else(|| tenant.local_date(Utc::now()));
     let until = day.checked_add_days(Days::new(1)).unwrap_or(day);
     let appointment_id = fields.some("appointment").map(str::to_owned);
@@ -63,7 +64,11 @@ pub(super) async fn page(ask: Ask) -> Answer {
     }
     let cut = rows.len() > ROWS;
     rows.truncate(ROWS);
-    let page = if wrong.is_empty() { ask.page("reminders.html").await? } else { ask.refused("reminders.html", &wrong).await? };
+    let page = if wrong.is_empty() {
+        ask.page("reminders.html").await?
+    } else {
+        ask.refused("reminders.html", &wrong).await?
+    };
     let offsets: Vec<String> = tenant.reminders.offsets.iter().map(ToString::to_string).collect();
     page.with("rows", &rows.into_iter().map(Row::from).collect::<Vec<_>>())
         .with("cut", &cut)

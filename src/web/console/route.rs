@@ -99,10 +99,7 @@ async fn guard(state: State, rule: &'static Rule, request: Request, next: Next) 
 }
 
 /// The user of a session, as the database has them now.
-async fn find_user(
-    state: &State,
-    session: &Session,
-) -> Result<Option<(crate::people::User, session::Who)>, Failure> {
+async fn find_user(state: &State, session: &Session) -> Result<Option<(crate::people::User, session::Who)>, Failure> {
     let Some(who) = session::find(session).await? else { return Ok(None) };
     let user = people_store::find(&state.pool, who.user).await?;
     let user = user.filter(|user| user.disabled_at.is_none() && user.epoch == who.epoch);

@@ -61,7 +61,8 @@ async fn show(ask: &Ask, wrong: Option<&Wrong>) -> Answer {
         }),
     });
     let kinds = Kind::ALL.iter().filter(|kind| **kind != Kind::AppointmentChanged);
-    let switches: Vec<Switch> = kinds.map(|kind| Switch { kind: kind.as_str(), on: tenant.is_kind_on(*kind) }).collect();
+    let switches: Vec<Switch> =
+        kinds.map(|kind| Switch { kind: kind.as_str(), on: tenant.is_kind_on(*kind) }).collect();
     let page = match wrong {
         Some(wrong) => ask.refused("whatsapp.html", wrong).await?,
         None => ask.page("whatsapp.html").await?,
@@ -85,8 +86,7 @@ fn read(ask: &Ask, tenant: &Tenant, wrong: &mut Wrong) -> Option<ConfigurationCh
     let id = |text: &str, check: fn(&str) -> Result<(), TenantError>| {
         check(text).map(|()| text.to_owned()).map_err(|_| texts.get("wrong", "meta_id"))
     };
-    let phone_number_id =
-        wrong.read(fields, "phone_number_id", texts, |text| id(text, change::check_phone_number_id));
+    let phone_number_id = wrong.read(fields, "phone_number_id", texts, |text| id(text, change::check_phone_number_id));
     let waba_id = wrong.read(fields, "waba_id", texts, |text| id(text, change::check_waba_id));
     let currency = wrong.read(fields, "currency", texts, |text| {
         let read = currency::parse(&text.to_uppercase()).map_err(|_| texts.get("wrong", "currency"))?;
@@ -136,7 +136,8 @@ pub(super) async fn save(ask: Ask) -> Answer {
 /// The WhatsApp_Notification switch, as a whole and per kind.
 pub(super) async fn switch(ask: Ask) -> Answer {
     let kinds = Kind::ALL.iter().copied().filter(|kind| *kind != Kind::AppointmentChanged);
-    let (on, off): (Vec<Kind>, Vec<Kind>) = kinds.partition(|kind| ask.fields.all("kind").any(|on| on == kind.as_str()));
+    let (on, off): (Vec<Kind>, Vec<Kind>) =
+        kinds.partition(|kind| ask.fields.all("kind").any(|on| on == kind.as_str()));
     let change = TenantChange {
         whatsapp_on: Some(ask.fields.is_on("whatsapp_on")),
         kinds_on: on,
