@@ -285,6 +285,6 @@ fn start(cli: Cli) -> anyhow::Result<()> {
     runtime.block_on(async {
         let traces = cli.command.start_traces()?;
         telemetry::init(&log, &traces);
-        cli.command.run(cli.global, traces).await
+        Box::pin(cli.command.run(cli.global, traces)).await
     })
 }

@@ -43,6 +43,8 @@ async fn every_route_lets_in_the_roles_of_the_table_and_no_other() {
             }
             // Of another tenant there is nothing for those who have their own.
             if roles.contains(&role) && role.is_of_tenant() && route.contains("{tenant}") {
+                // What was done before is told on the next page, and is told here.
+                browser.open("/account").await;
                 let other = ask(&mut browser, method, &address(route, "rs-other")).await;
                 assert_eq!(other.status, StatusCode::NOT_FOUND, "{what} of rs-other");
                 let absent = ask(&mut browser, method, &address(route, "rs-nowhere")).await;

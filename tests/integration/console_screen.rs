@@ -4,7 +4,7 @@ use kmsnotif::notification::tally;
 use kmsnotif::people::Role;
 use reqwest::StatusCode;
 
-use crate::harness::{TestApp, registration};
+use crate::harness::{TestApp, phone, registration};
 
 #[tokio::test]
 async fn a_hospital_is_configured_buys_credit_sends_and_reads_its_statement() {
@@ -14,7 +14,7 @@ async fn a_hospital_is_configured_buys_credit_sends_and_reads_its_statement() {
     admin.open("/").await.shows(&["RS rs-harapan", "not configured"]);
     admin.open("/t/rs-harapan/whatsapp").await.shows(&["Sender Number", "Check connection", "WhatsApp_Notification"]);
     let sender = [
-        ("sender", "+62215551001"),
+        ("sender", "+62215550101"),
         ("token", "token-rs-harapan"),
         ("country", "id"),
         ("currency", "IDR"),
@@ -86,7 +86,7 @@ async fn forms_name_every_field_that_is_wrong_and_keep_what_was_typed() {
     let empty: &[(&str, &str)] = &[];
     let long = "9".repeat(300);
     let purchase = [("amount", "1,000"), ("email", "nobody")];
-    let coins = [("amount", "10.5"), ("email", "a@b.example")];
+    let coins = [("amount", "10.555"), ("email", "a@b.example")];
     let nothing = [("amount", "0"), ("email", "a@b.example")];
     let sender = [
         ("sender", "x"),
@@ -164,9 +164,9 @@ async fn script_in_names_and_texts_is_shown_and_not_run() {
 async fn the_log_is_searched_paged_and_exported() {
     let app = TestApp::builder().start().await;
     let url = app.start_web().await;
-    let jobs: Vec<_> = (0..120).map(|n| registration(&format!("REG-{n:03}"))).collect();
+    let jobs: Vec<_> = (0..120).map(|n| registration(&format!("REG-{n:03}")).to(phone(n))).collect();
     app.enqueue_all(&jobs).await;
-    app.wait_for_count(std::time::Duration::from_secs(60), "read", 120).await;
+    app.wait_for_count(std::time::Duration::from_mins(1), "read", 120).await;
     let mut admin = app.browser(&url, Role::TenantAdmin, "rs-harapan").await;
     let (mut path, mut seen, mut pages) = ("/t/rs-harapan/log?status=read".to_owned(), 0, 0);
     loop {

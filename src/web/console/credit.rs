@@ -107,7 +107,7 @@ pub(super) async fn purchase(ask: Ask) -> Answer {
     let mut wrong = Wrong::default();
     let amount = wrong.read(fields, "amount", texts, |text| {
         let read =
-            amount::parse(text).and_then(|amount| amount::check_payment(amount, tenant.currency).map(|_| amount));
+            amount::parse(text).and_then(|amount| amount::check_payment(amount, tenant.currency).map(|()| amount));
         read.map_err(|error| reading::amount(texts, &error))
     });
     let address =

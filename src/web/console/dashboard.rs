@@ -43,7 +43,7 @@ struct Bar {
 /// A day of the chart.
 #[derive(Debug, Serialize)]
 struct Day {
-    day: NaiveDate,
+    date: NaiveDate,
     accepted: u64,
     delivered: u64,
     failed: u64,
@@ -134,8 +134,8 @@ fn chart(counts: &[(NaiveDate, String, i64)], since: NaiveDate) -> Vec<Day> {
     }
     let highest = days.values().flatten().copied().max().unwrap_or(0).max(1);
     let scale = |count: u64| count * 100 / highest;
-    let shown = days.into_iter().enumerate().map(|(index, (day, [accepted, delivered, failed]))| Day {
-        day,
+    let shown = days.into_iter().enumerate().map(|(index, (date, [accepted, delivered, failed]))| Day {
+        date,
         accepted,
         delivered,
         failed,

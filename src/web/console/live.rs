@@ -71,8 +71,10 @@ async fn keep_reading(state: State, tenant: Tenant, language: Language, sender: 
     loop {
         match dashboard::live(&state, &tenant, language).await {
             Ok(html) => {
-                let lines: String = html.lines().map(|line| format!("data: {line}\n")).collect();
-                sender.send_replace(Arc::from(format!("event: figures\n{lines}\n")));
+                let mut event = "event: figures\n".to_owned();
+                html.lines().for_each(|line| event.extend(["data: ", line, "\n"]));
+                event.push('\n');
+                sender.send_replace(Arc::from(event));
             }
             Err(error) => tracing::debug!(?error, "live figures could not be read; the next tick tries again"),
         }

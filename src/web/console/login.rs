@@ -69,9 +69,8 @@ fn form_token(headers: &HeaderMap, state: &State) -> Option<String> {
 pub(super) async fn enter(Shared(state): Shared<State>, session: Session, request: Request) -> Answer {
     let (parts, body) = request.into_parts();
     let body: Body = body;
-    let fields = match route::read_form(&state, &parts, body).await {
-        Ok(fields) => fields,
-        Err(_) => return show(&state, &parts.headers, &Fields::default(), Some("unreadable"), StatusCode::BAD_REQUEST),
+    let Ok(fields) = route::read_form(&state, &parts, body).await else {
+        return show(&state, &parts.headers, &Fields::default(), Some("unreadable"), StatusCode::BAD_REQUEST);
     };
     let again = |key: &str, status| show(&state, &parts.headers, &fields, Some(key), status);
     let expected = form_token(&parts.headers, &state);

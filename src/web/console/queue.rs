@@ -72,7 +72,7 @@ impl From<QueueError> for Failure {
 
 /// The page.
 pub(super) async fn page(ask: Ask) -> Answer {
-    show(&ask, None).await
+    Box::pin(show(&ask, None)).await
 }
 
 async fn show(ask: &Ask, wrong: Option<&Wrong>) -> Answer {
@@ -153,7 +153,7 @@ async fn record(
 pub(super) async fn pause(ask: Ask) -> Answer {
     let (tenant, kind) = match which(&ask).await {
         Ok(which) => which,
-        Err(wrong) => return show(&ask, Some(&wrong)).await,
+        Err(wrong) => return Box::pin(show(&ask, Some(&wrong))).await,
     };
     let code = tenant.as_ref().map(|tenant| tenant.code.as_str());
     record(&ask, Action::QueuePause, tenant.as_ref(), "queue", json!({ "tenant": code, "kind": kind })).await?;
@@ -165,7 +165,7 @@ pub(super) async fn pause(ask: Ask) -> Answer {
 pub(super) async fn resume(ask: Ask) -> Answer {
     let (tenant, kind) = match which(&ask).await {
         Ok(which) => which,
-        Err(wrong) => return show(&ask, Some(&wrong)).await,
+        Err(wrong) => return Box::pin(show(&ask, Some(&wrong))).await,
     };
     let code = tenant.as_ref().map(|tenant| tenant.code.as_str());
     record(&ask, Action::QueueResume, tenant.as_ref(), "queue", json!({ "tenant": code, "kind": kind })).await?;

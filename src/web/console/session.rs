@@ -70,17 +70,13 @@ pub(super) fn token() -> String {
 
 /// Begins the session of a user, under a fresh id.
 pub(super) async fn begin(session: &Session, user: &User) -> Result<(), Error> {
-    session.flush().await.or_else(ignore_absent)?;
+    if session.id().is_some() {
+        session.flush().await?;
+    }
     let now = Utc::now();
     session.insert(WHO, Who { user: user.id, epoch: user.epoch, csrf: token(), began_at: now }).await?;
     session.insert(SEEN, now).await?;
     session.cycle_id().await
-}
-
-/// Nothing was there to end.
-fn ignore_absent(error: Error) -> Result<(), Error> {
-    tracing::debug!(%error, "no session to end");
-    Ok(())
 }
 
 /// Finds whom a session is of, and puts off its end.

@@ -62,6 +62,8 @@ pub(super) async fn page(ask: Ask) -> Answer {
         }
     }
     let order = |language: &str| Language::ALL.iter().position(|of| of.as_str() == language);
-    groups.iter_mut().for_each(|group| group.templates.sort_by_key(|shown| order(shown.language)));
+    for group in &mut groups {
+        group.templates.sort_by_key(|shown| order(shown.language));
+    }
     ask.page("templates.html").await?.with("groups", &groups).show()
 }
