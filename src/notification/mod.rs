@@ -66,9 +66,8 @@ use route::priority;
 
 /// Jobs that share a transaction at most.
 const BATCH_MAX: usize = 500;
-/// Transactions at once. They would only wait for each other's accounts: one writes while the next batch gathers,
-/// and the batches are larger.
-const WRITERS: usize = 1;
+/// Transactions at once, each of tenants of its own: while one waits for Postgres, another prepares and reads.
+const WRITERS: usize = 2;
 /// How often settings that changed are loaded for the pace of lanes.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
 /// How often events that a crash left behind are looked for.
@@ -138,7 +137,7 @@ impl Pipeline {
             queue: Queue::new(parts.redis, &parts.namespace),
             events: events.clone(),
             gate: gate::Gate::default(),
-            writer: batch::Batches::start(writer, WRITERS, BATCH_MAX, &parts.tasks),
+            writers: writer::Writers::start(&writer, WRITERS, BATCH_MAX, &parts.tasks),
             lease: parts.lease,
             deadline: deadline_receiver,
         });

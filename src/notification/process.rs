@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, Span, field, trace_span};
 
 use super::admit::{self, Admission, Admitted};
-use super::batch::{Batches, Unwritten};
+use super::batch::Unwritten;
 use super::event;
 use super::gate::Gate;
 use super::lifecycle::Answer;
@@ -20,7 +20,7 @@ use super::settle;
 use super::standing::{self, Heard};
 use super::withhold::{self, Probe};
 use super::wording;
-use super::writer::Writer;
+use super::writer::Writers;
 use crate::queue::{Delivery, Events, Outcome, Queue};
 use crate::reminder;
 use crate::render::{Category, Input, Message, RenderError, Template, Templates};
@@ -45,7 +45,7 @@ pub struct Ctx {
     pub(crate) whatsapp: whatsapp::Client,
     pub(crate) queue: Queue,
     pub(crate) events: Arc<Events>,
-    pub(crate) writer: Batches<Writer>,
+    pub(crate) writers: Writers,
     pub(super) gate: Gate,
     /// How long a worker that gives no sign of life keeps its jobs.
     pub(crate) lease: Duration,
@@ -184,7 +184,7 @@ async fn ask(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx, probe: &mut Probe) 
         }
         let mut request = prepare(delivery.token(), job, known, ctx, notification_id, started_at);
         request.template_refused &= !probe.of_template;
-        match ctx.writer.admit(request).await {
+        match ctx.writers.admit(request).await {
             Ok(Admission::Stale) => {}
             Ok(admission) => return Ok(admission),
             Err(Unwritten::Spoiled(error)) => {
@@ -348,7 +348,7 @@ async fn settle(ctx: &Ctx, admitted: &Admitted, answer: Answer, text: Option<Tex
         text,
         finished_at: Utc::now().max(admitted.started_at),
     };
-    let outcome = match ctx.writer.settle(request).await {
+    let outcome = match ctx.writers.settle(request).await {
         Ok(outcome) => outcome,
         // The process ends; whoever gets the job next finds that a worker ended while it sent.
         Err(Unwritten::Ended) => Outcome::Delay { until: Utc::now() },

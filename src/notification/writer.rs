@@ -1,8 +1,8 @@
 //! The transaction that concurrent jobs share: answers are settled and new jobs admitted in it, each decided alone.
 //!
 //! The locks of the tenants' accounts come first and make every decision and its write one step. Answers come before
-//! admissions, because a refusal gives credit back. Both kinds share one writer: two would wait for each other's
-//! accounts, and each of their transactions would pay for a commit of its own.
+//! admissions, because a refusal gives credit back. Both kinds of a tenant share one writer: two would wait for each
+//! other's account. Tenants are divided among the writers, so that one's commit leaves the other time to decide.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use super::store::{self, Existing, FreeAccounts, Locked, Stuck};
 use crate::opt_out::{self, OptedOut};
 use crate::queue::Outcome;
 use crate::reminder;
+use crate::task::Tasks;
 use crate::tenant::TenantId;
 
 /// How long an answer rests that is held up.
@@ -56,7 +57,7 @@ pub(crate) enum Written {
 }
 
 /// Writes steps.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Writer {
     pub(crate) pool: PgPool,
     pub(crate) settings: Arc<Settings>,
@@ -66,7 +67,22 @@ pub(crate) struct Writer {
     pub(crate) stuck: Arc<Stuck>,
 }
 
-impl Batches<Writer> {
+/// Writers side by side, each with tenants of its own: they never wait for each other's accounts.
+#[derive(Debug)]
+pub(crate) struct Writers(Vec<Batches<Writer>>);
+
+impl Writers {
+    /// Starts so many, with batches of at most `size` steps.
+    pub(crate) fn start(writer: &Writer, writers: usize, size: usize, tasks: &Tasks) -> Self {
+        Self((0..writers).map(|_| Batches::start(writer.clone(), 1, size, tasks)).collect())
+    }
+
+    /// A tenant's writer: the end of its id is random.
+    async fn submit(&self, step: Step) -> Result<Written, Unwritten> {
+        let place = step.tenant().0.0.as_u128() % self.0.len() as u128;
+        self.0[place as usize].submit(step).await
+    }
+
     /// Has a job admitted; one that is held up is for the queue to bring again, for others need its place.
     pub(crate) async fn admit(&self, request: admit::Request) -> Result<Admission, Unwritten> {
         match self.submit(Step::Admit(request)).await? {
