@@ -1,6 +1,7 @@
 //! KMSNotif: the WhatsApp notification microservice of Ksatria eHospital.
 //!
 //! A guided tour, from the entry to the plain types:
+pub mod api_key; // how tenants' machines say who they are
 pub mod audit; // who did what, proven by chains of digests
 pub mod bench; // how fast all of it is, and whether it is right
 pub mod cli; // the commands of the one binary

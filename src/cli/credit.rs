@@ -6,13 +6,13 @@ mod statement;
 
 use clap::{Args, Subcommand};
 use rust_decimal::Decimal;
-use serde::Serialize;
 use sqlx::PgPool;
 
 use super::output::{Column, Show, number, text};
 use super::{Global, Output, actor, confirm, value};
 use crate::credit::amount;
-use crate::credit::ledger::{Balance, store};
+use crate::credit::ledger::store;
+use crate::credit::view::BalanceView;
 use crate::tenant::store as tenant_store;
 
 /// Subcommands of `credit`.
@@ -56,24 +56,7 @@ pub struct Adjust {
     reason: String,
 }
 
-#[derive(Debug, Serialize)]
-struct BalanceAnswer {
-    tenant: String,
-    currency: &'static str,
-    #[serde(with = "amount::json")]
-    available: Decimal,
-    #[serde(with = "amount::json")]
-    reserved: Decimal,
-}
-
-impl BalanceAnswer {
-    fn of(tenant: String, balance: Balance) -> Self {
-        let Balance { currency, available, reserved } = balance;
-        Self { tenant, currency: currency.code(), available, reserved }
-    }
-}
-
-impl Show for BalanceAnswer {
+impl Show for BalanceView {
     const COLUMNS: &'static [Column] =
         &[text("tenant", 20), text("currency", 8), number("available", 24), number("reserved", 24)];
     fn cells(&self) -> Vec<String> {
@@ -90,7 +73,7 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
             // One connection for both: making a second costs more than all that is asked.
             let mut connection = pool.acquire().await?;
             let tenant = tenant_store::get(&mut *connection, &args.tenant).await?;
-            output.one(&BalanceAnswer::of(tenant.code, store::get_balance(&mut *connection, tenant.id).await?))?;
+            output.one(&BalanceView::of(tenant.code, store::get_balance(&mut *connection, tenant.id).await?))?;
         }
         Command::Ledger(args) => return ledger::run(args, global, pool).await,
         Command::Statement(args) => return statement::run(args, global, pool).await,
@@ -100,7 +83,7 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
             let (code, currency, change) = (&tenant.code, tenant.currency.code(), amount::format(args.amount));
             confirm(global, &format!("Change the credit of {code} by {change} {currency}?"))?;
             let (_, balance) = store::adjust(pool, tenant.id, args.amount, &args.reason, &actor()).await?;
-            output.one(&BalanceAnswer::of(tenant.code, balance))?;
+            output.one(&BalanceView::of(tenant.code, balance))?;
         }
     }
     Ok(output.finish()?)

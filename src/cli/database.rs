@@ -36,6 +36,7 @@ pub async fn connect(config: &DatabaseConfig, command: &str) -> anyhow::Result<P
 pub(super) async fn connect_migrated(command: &str) -> anyhow::Result<PgPool> {
     let (pool, mut first) = open(&DatabaseConfig::from_env(&environment)?, command).await?;
     check_migrated(&mut first).await?;
+    check_access(&mut first).await?;
     first.close().await.ok();
     Ok(pool)
 }
@@ -44,6 +45,7 @@ pub(super) async fn connect_migrated(command: &str) -> anyhow::Result<PgPool> {
 pub(super) async fn connect_to_write(command: &str) -> anyhow::Result<PgPool> {
     let (pool, mut first) = open(&DatabaseConfig::from_env(&environment)?, command).await?;
     check_migrated(&mut first).await?;
+    check_access(&mut first).await?;
     check_clock(&mut first).await?;
     first.close().await.ok();
     Ok(pool)
@@ -103,6 +105,16 @@ pub fn schema_version() -> i64 {
 pub async fn check_migrated(executor: impl PgExecutor<'_>) -> anyhow::Result<()> {
     if store::get_version(executor).await? < schema_version() {
         bail!("the database is older than this program: run `kmsnotif migrate` first");
+    }
+    Ok(())
+}
+
+/// Refuses a user from whom row-level security hides all tenants: jobs would be rejected as those of unknown ones.
+async fn check_access(executor: impl PgExecutor<'_>) -> anyhow::Result<()> {
+    if !store::sees_all_tenants(executor).await? {
+        bail!(
+            "the user of DATABASE_URL sees no tenant: run `kmsnotif migrate` as the owner of the tables, or `grant kmsnotif_pipeline, kmsnotif_tenant to` this user (docs/OPERATIONS.md#roles-of-the-database)"
+        );
     }
     Ok(())
 }

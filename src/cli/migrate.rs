@@ -37,6 +37,7 @@ pub(super) async fn run(Args {}: Args, global: Global) -> anyhow::Result<()> {
     MIGRATOR.run(&mut connection).await.map_err(explain)?;
     let after = store::list_applied(&mut connection).await?;
     let partitions = store::count_partitions(&mut connection).await?;
+    store::protect_tables(&mut connection).await?;
     ensure_partitions(&mut connection).await?;
     // A first migration creates the months itself: those are new too.
     let partitions = if before.is_empty() { 0 } else { partitions };

@@ -22,6 +22,7 @@ mod doctor;
 mod enqueue;
 #[cfg(test)]
 mod help_test;
+mod key;
 mod mail;
 mod migrate;
 mod notification;
@@ -130,6 +131,9 @@ pub enum Command {
     /// What waits in Redis, who works on it, what was rejected.
     #[command(subcommand)]
     Queue(queue::Command),
+    /// Keys by which tenants' machines use the API.
+    #[command(subcommand)]
+    Key(key::Command),
     /// Who did what, and the proof that nobody changed it since.
     #[command(subcommand)]
     Audit(audit::Command),
@@ -168,6 +172,7 @@ impl Command {
             Command::Reminder(_) => "reminder",
             Command::OptOut(_) => "opt-out",
             Command::Queue(_) => "queue",
+            Command::Key(_) => "key",
             Command::Audit(_) => "audit",
             Command::Secret(_) => "secret",
             Command::Doctor(_) => "doctor",
@@ -210,6 +215,7 @@ impl Command {
             }
             Command::OptOut(command) => opt_out::run(command, global, &database::connect_to_write(name).await?).await,
             Command::Queue(command) => queue::run(command, global).await,
+            Command::Key(command) => key::run(command, global, &database::connect_to_write(name).await?).await,
             Command::Audit(command) => audit::run(command, global).await,
             Command::Secret(command) => secret::run(command, global, &database::connect_to_write(name).await?).await,
             Command::Doctor(args) => doctor::run(args, global).await,

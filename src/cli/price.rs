@@ -15,7 +15,8 @@ use super::output::{Column, Show, moment, number, text};
 use super::{Global, Output, actor, value};
 use crate::credit::amount;
 use crate::credit::ledger::store::get_balance;
-use crate::credit::price::{PriceKey, PriceRow, Quote, quote, store};
+use crate::credit::price::{PriceKey, PriceRow, quote, store};
+use crate::credit::view::QuoteView;
 use crate::render::{Category, Templates};
 use crate::tenant::{CountryCode, Currency, currency, phone, store as tenant_store};
 
@@ -162,28 +163,7 @@ impl Show for PriceAnswer {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct QuoteAnswer {
-    tenant: String,
-    country: CountryCode,
-    currency: &'static str,
-    kind: Option<Kind>,
-    category: Category,
-    date: NaiveDate,
-    price_id: i64,
-    effective: NaiveDate,
-    #[serde(with = "amount::json")]
-    price: Decimal,
-    count: u32,
-    #[serde(with = "amount::json")]
-    total: Decimal,
-    #[serde(with = "amount::json")]
-    available: Decimal,
-    /// None: they cost nothing.
-    affordable: Option<u64>,
-}
-
-impl Show for QuoteAnswer {
+impl Show for QuoteView {
     const COLUMNS: &'static [Column] = &[
         text("tenant", 20),
         text("country", 7),
@@ -237,7 +217,7 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
     Ok(output.finish()?)
 }
 
-async fn answer_quote(args: QuoteArgs, pool: &PgPool) -> anyhow::Result<QuoteAnswer> {
+async fn answer_quote(args: QuoteArgs, pool: &PgPool) -> anyhow::Result<QuoteView> {
     let tenant = tenant_store::get(pool, &args.tenant).await?;
     let recipient = match &args.to {
         None => args.country,
@@ -256,21 +236,6 @@ async fn answer_quote(args: QuoteArgs, pool: &PgPool) -> anyhow::Result<QuoteAns
     let date = args.at.unwrap_or_else(|| tenant.local_date(Utc::now()));
     let book = store::load(pool).await?;
     let available = get_balance(pool, tenant.id).await?.available;
-    let Quote { key, price, count, total, affordable } =
-        quote::quote(&book, &tenant, available, recipient, category, date, args.count)?;
-    Ok(QuoteAnswer {
-        tenant: tenant.code,
-        country: key.country,
-        currency: key.currency.code(),
-        kind: args.kind,
-        category: key.category,
-        date,
-        price_id: price.id,
-        effective: price.effective,
-        price: price.amount,
-        count,
-        total,
-        available,
-        affordable,
-    })
+    let quote = quote::quote(&book, &tenant, available, recipient, category, date, args.count)?;
+    Ok(QuoteView::of(tenant.code, args.kind, date, available, quote))
 }

@@ -3,12 +3,10 @@
 use std::pin::pin;
 
 use anyhow::bail;
-use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use futures::StreamExt as _;
 use kmsnotif_jobs::PurchaseStatus;
 use rust_decimal::Decimal;
-use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -16,6 +14,7 @@ use super::output::{Column, Show, moment, number, text};
 use super::{Global, Output, actor, confirm, value};
 use crate::credit::amount;
 use crate::credit::purchase::{Purchase, PurchaseError, parse_status, status_str, store};
+use crate::credit::view::PurchaseView;
 use crate::tenant::{Currency, currency, store as tenant_store};
 
 mod payment;
@@ -92,49 +91,7 @@ pub struct List {
     limit: Option<i64>,
 }
 
-#[derive(Debug, Serialize)]
-struct PurchaseAnswer {
-    purchase_id: Uuid,
-    status: PurchaseStatus,
-    tenant: String,
-    #[serde(with = "amount::json")]
-    amount: Decimal,
-    currency: &'static str,
-    email: String,
-    payment_reference: Option<String>,
-    created_by: String,
-    paid_by: Option<String>,
-    created_at: DateTime<Utc>,
-    expires_at: DateTime<Utc>,
-    paid_at: Option<DateTime<Utc>>,
-    completed_at: Option<DateTime<Utc>>,
-    expired_at: Option<DateTime<Utc>>,
-    cancelled_at: Option<DateTime<Utc>>,
-}
-
-impl From<Purchase> for PurchaseAnswer {
-    fn from(purchase: Purchase) -> Self {
-        Self {
-            purchase_id: purchase.id,
-            status: purchase.status,
-            tenant: purchase.tenant,
-            amount: purchase.amount,
-            currency: purchase.currency.code(),
-            email: purchase.email,
-            payment_reference: purchase.payment_reference,
-            created_by: purchase.created_by,
-            paid_by: purchase.paid_by,
-            created_at: purchase.created_at,
-            expires_at: purchase.expires_at,
-            paid_at: purchase.paid_at,
-            completed_at: purchase.completed_at,
-            expired_at: purchase.expired_at,
-            cancelled_at: purchase.cancelled_at,
-        }
-    }
-}
-
-impl Show for PurchaseAnswer {
+impl Show for PurchaseView {
     const COLUMNS: &'static [Column] = &[
         text("purchase id", 36),
         text("status", 9),
@@ -174,7 +131,7 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
                 return Err(error.into());
             }
             let purchase = store::create(pool, &tenant, args.amount, &args.email, &actor()).await?;
-            output.one(&PurchaseAnswer::from(purchase))?;
+            output.one(&PurchaseView::from(purchase))?;
         }
         Command::Pay(args) => {
             let purchase = store::pay(pool, args.purchase_id, args.reference.as_deref(), &actor()).await?;
@@ -187,7 +144,7 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
                     purchase.id
                 );
             }
-            output.one(&PurchaseAnswer::from(purchase))?;
+            output.one(&PurchaseView::from(purchase))?;
         }
         Command::Cancel(Cancel { purchase_id: id }) => {
             let Purchase { tenant, amount, currency, status, .. } =
@@ -197,15 +154,15 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
                 let (amount, currency) = (amount::format(amount), currency.code());
                 confirm(global, &format!("Cancel the purchase of {amount} {currency} by {tenant}?"))?;
             }
-            output.one(&PurchaseAnswer::from(store::cancel(pool, id, &actor()).await?))?;
+            output.one(&PurchaseView::from(store::cancel(pool, id, &actor()).await?))?;
         }
         Command::Payments(args) => payment::list(args, pool, &mut output).await?,
         Command::List(args) => {
             let tenant = value::tenant_id(args.tenant.as_deref(), pool).await?;
-            let filter = store::PurchaseFilter { tenant, status: args.status, limit: args.limit };
+            let filter = store::PurchaseFilter { tenant, status: args.status, limit: args.limit, before: None };
             let mut purchases = pin!(store::list(pool, &filter));
             while let Some(purchase) = purchases.next().await {
-                output.row(&PurchaseAnswer::from(purchase?))?;
+                output.row(&PurchaseView::from(purchase?))?;
             }
         }
     }

@@ -31,3 +31,16 @@ pub(super) async fn silence_notices(connection: &mut PgConnection) -> Result<(),
     sqlx::query("set client_min_messages = warning").execute(connection).await?;
     Ok(())
 }
+
+/// Makes roles and policies as this version wants them, wherever they are missing (a dump that was restored).
+pub(super) async fn protect_tables(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("select protect_tables()").execute(connection).await?;
+    Ok(())
+}
+
+/// Whether the user of the connection is passed by row-level security, so that it sees all tenants.
+pub(super) async fn sees_all_tenants(executor: impl PgExecutor<'_>) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select coalesce(pg_has_role(to_regrole('kmsnotif_pipeline')::oid, 'usage'), false)")
+        .fetch_one(executor)
+        .await
+}

@@ -14,3 +14,4 @@ pub mod ledger;
 pub mod payment;
 pub mod price;
 pub mod purchase;
+pub mod view;

@@ -182,7 +182,7 @@ pub struct Eraser<'a> {
 impl Eraser<'_> {
     /// Erases a phone number; says what there was.
     pub async fn erase(&self, tenant: &Tenant, phone: &E164) -> anyhow::Result<Erased> {
-        let pool = self.operator.pool;
+        let pool = self.operator.access.pool();
         let spellings = crate::opt_out::spellings(phone.as_str());
         let hashes: Vec<PhoneHash> = spellings.iter().map(|phone| self.hasher.hash(phone)).collect();
         let mut erased = Erased { cancelled: self.withdraw_jobs(tenant, phone).await?, ..Erased::default() };
@@ -235,7 +235,7 @@ impl Eraser<'_> {
         hashes: &[PhoneHash],
         erased: &mut Erased,
     ) -> anyhow::Result<()> {
-        let pool = self.operator.pool;
+        let pool = self.operator.access.pool();
         let mut after = Uuid::nil();
         loop {
             let page = erasure::list_to(pool, tenant.id, hashes, after, BATCH).await?;
@@ -257,7 +257,7 @@ impl Eraser<'_> {
     async fn delete_bodies(&self, digits: &str, erased: &mut Erased) -> anyhow::Result<()> {
         let mut after = Uuid::nil();
         while let Some((deleted, open, last)) =
-            erasure::delete_bodies_naming(self.operator.pool, digits, after, BODIES).await?
+            erasure::delete_bodies_naming(self.operator.access.pool(), digits, after, BODIES).await?
         {
             erased.webhook_bodies += deleted.unsigned_abs();
             erased.pending += open.unsigned_abs();

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use chrono::Utc;
 use serde_json::json;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use super::event::{self, Committed};
 use super::lifecycle;
@@ -15,14 +15,15 @@ use super::record::{Change, NotificationId, Record};
 use super::status::{Reason, Status};
 use super::store::{self, manual};
 use crate::audit::{self, Act, Action};
+use crate::database::Access;
 use crate::queue::{Events, Queue};
 use crate::tenant::Tenant;
 
 /// Decides for people.
 #[derive(Debug)]
 pub struct Operator<'a> {
-    /// The database.
-    pub pool: &'a PgPool,
+    /// The database, on whose behalf it is decided.
+    pub access: Access<'a>,
     /// Where eHospital hears of it.
     pub events: &'a Events,
     /// Where its job may wait.
@@ -59,7 +60,7 @@ pub enum NotRuled {
 impl Operator<'_> {
     /// Withdraws what waits; an id that was not seen yet is taken, so that its job finds it cancelled.
     pub async fn cancel(&self, tenant: &Tenant, job_id: &str) -> Result<Result<Ruled, NotRuled>, sqlx::Error> {
-        let mut tx = store::begin(self.pool).await?;
+        let mut tx = store::begin(self.access).await?;
         store::lock_accounts(&mut tx, std::iter::once(tenant.id)).await?;
         if manual::find_key(&mut tx, tenant.id, job_id).await?.is_some() {
             return self.decide(tx, tenant, job_id, Action::NotificationCancel, lifecycle::cancelled).await;
@@ -72,7 +73,7 @@ impl Operator<'_> {
         let lines = vec![line];
         let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
         tx.commit().await?;
-        event::publish_now(self.events, self.pool, Committed { outbox_id, lines }).await;
+        event::publish_now(self.events, self.access.pool(), Committed { outbox_id, lines }).await;
         Ok(Ok(Ruled { notification: id, status, reason: Some(reason.to_owned()) }))
     }
 
@@ -83,7 +84,7 @@ impl Operator<'_> {
         job_id: &str,
         arrived: bool,
     ) -> Result<Result<Ruled, NotRuled>, sqlx::Error> {
-        let mut tx = store::begin(self.pool).await?;
+        let mut tx = store::begin(self.access).await?;
         store::lock_accounts(&mut tx, std::iter::once(tenant.id)).await?;
         let rule = |record, now| lifecycle::ruled(record, arrived, now);
         self.decide(tx, tenant, job_id, Action::NotificationResolve, rule).await
@@ -112,7 +113,7 @@ impl Operator<'_> {
         let lines = store::write(&mut tx, &[], vec![change], &codes, now).await?;
         let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
         tx.commit().await?;
-        event::publish_now(self.events, self.pool, Committed { outbox_id, lines }).await;
+        event::publish_now(self.events, self.access.pool(), Committed { outbox_id, lines }).await;
         // Its job would find that anyway when it is due, be it months later.
         if let Err(error) = self.queue.hasten(&token).await {
             tracing::debug!(%error, "the job of a settled notification stays until it is due");

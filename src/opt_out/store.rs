@@ -11,7 +11,7 @@ use sqlx::{PgConnection, PgPool, Row as _};
 use super::word::{Standing, Subject, latest};
 use super::{OptedOut, PhoneHash, Scope, Source, UnknownScope, Wish, Word};
 use crate::audit::{self, Act, Action};
-use crate::database;
+use crate::database::{self, Access};
 use crate::tenant::{E164, TenantId};
 
 /// Records words, each of which counts unless a later one was recorded; returns the tenants that somebody stopped.
@@ -148,14 +148,14 @@ pub(crate) async fn list_opted_out(
 ///
 /// `recipients` is one phone, under each of its spellings.
 pub async fn enter(
-    pool: &PgPool,
+    access: impl Into<Access<'_>>,
     tenant: TenantId,
     recipients: &[PhoneHash],
     scope: Scope,
     wish: Wish,
     actor: &str,
 ) -> Result<bool, sqlx::Error> {
-    let mut tx = database::begin(pool).await?;
+    let mut tx = database::begin(access).await?;
     sqlx::query("select from account where tenant_id = $1 for no key update").bind(tenant).execute(&mut *tx).await?;
     let subjects: Vec<Subject> = recipients.iter().map(|recipient| (tenant, *recipient, scope)).collect();
     let standing = list_standing(&mut tx, subjects.iter()).await?;

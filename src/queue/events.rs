@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use redis::Client;
 
+use super::key::Keys;
 use super::link::Link;
 
 /// Events sent in one round trip at most.
@@ -20,6 +21,11 @@ impl Events {
     /// The stream of `namespace`; connects on first use.
     pub fn new(client: Client, namespace: &str) -> Self {
         Self { key: format!("{{{namespace}}}:events"), link: Link::new(client, Duration::from_secs(10)) }
+    }
+
+    /// The stream of the namespace that another link serves.
+    pub(super) fn beside(keys: &Keys, link: &Link) -> Self {
+        Self { key: format!("{}events", keys.prefix), link: link.another() }
     }
 
     /// Appends events in order, trimming the stream at about `most`; tries until Redis takes them.

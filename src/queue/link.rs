@@ -40,6 +40,12 @@ impl Link {
         Self { client, config, current, down: AtomicBool::new(false) }
     }
 
+    /// A link of its own to the same server.
+    pub(crate) fn another(&self) -> Self {
+        let current = Mutex::new(Current { generation: 0, connection: None });
+        Self { client: self.client.clone(), config: self.config.clone(), current, down: AtomicBool::new(false) }
+    }
+
     /// Whether Redis was not to be reached when it was last called.
     pub(crate) fn is_down(&self) -> bool {
         self.down.load(Ordering::Relaxed)

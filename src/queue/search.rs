@@ -14,9 +14,23 @@ impl Queue {
     ///
     /// Records that only a newer program can read are left out.
     pub async fn visit_jobs(&self, mut visit: impl FnMut(&str, &[u8])) -> Result<(), QueueError> {
+        let all = self.search_jobs(usize::MAX, |token, payload| {
+            visit(token, payload);
+            false
+        });
+        all.await.map(drop)
+    }
+
+    /// Looks for a job that waits, is delayed or in hand, among so many at most; says whether it was found.
+    pub async fn search_jobs(
+        &self,
+        most: usize,
+        mut is_it: impl FnMut(&str, &[u8]) -> bool,
+    ) -> Result<bool, QueueError> {
+        let mut seen = 0;
         // The intake first: what leaves it meanwhile is found in the lanes.
         let mut start = "-".to_owned();
-        loop {
+        while seen < most {
             let page: Value = self
                 .link
                 .try_call(async |mut connection| {
@@ -30,12 +44,13 @@ impl Queue {
             let entries = list_entries(page, "job");
             let Some(last) = entries.last() else { break };
             start = format!("({}", last.id);
-            for entry in &entries {
-                visit(&entry.id, entry.value.as_deref().unwrap_or_default());
+            seen += entries.len();
+            if entries.iter().any(|entry| is_it(&entry.id, entry.value.as_deref().unwrap_or_default())) {
+                return Ok(true);
             }
         }
         let mut cursor = 0_u64;
-        loop {
+        while seen < most {
             let (next, page): (u64, Vec<(String, Vec<u8>)>) = self
                 .link
                 .try_call(async |mut connection| {
@@ -48,16 +63,20 @@ impl Queue {
                         .await
                 })
                 .await?;
+            seen += page.len();
             for (token, record) in &page {
-                if let Unpacked::Job { payload, .. } = unpack(record) {
-                    visit(token, payload);
+                if let Unpacked::Job { payload, .. } = unpack(record)
+                    && is_it(token, payload)
+                {
+                    return Ok(true);
                 }
             }
             if next == 0 {
-                return Ok(());
+                break;
             }
             cursor = next;
         }
+        Ok(false)
     }
 
     /// Takes a job out of the queue, wherever it waits, and with it all that Redis knows of it.

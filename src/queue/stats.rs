@@ -8,6 +8,7 @@ use redis::{Client, RedisResult, Value};
 use serde::{Deserialize, Serialize};
 
 use super::entry::list_entries;
+use super::events::Events;
 use super::key::{GROUP, Keys};
 use super::link::Link;
 use super::record::{Lane, pack};
@@ -201,6 +202,23 @@ impl Queue {
             pipeline.cmd("XADD").arg(&self.keys.jobs).arg("*").arg("job").arg(payload.as_ref()).ignore();
         }
         Ok(self.link.try_call(async |mut connection| pipeline.query_async(&mut connection).await).await?)
+    }
+
+    /// Writes one job into the intake, as a producer does; says the id of its entry, which Redis has then.
+    pub async fn append(&self, payload: &[u8]) -> Result<String, QueueError> {
+        Ok(self
+            .link
+            .try_call(async |mut connection| {
+                let mut command = redis::cmd("XADD");
+                command.arg(&self.keys.jobs).arg("*").arg("job").arg(payload);
+                command.query_async(&mut connection).await
+            })
+            .await?)
+    }
+
+    /// The stream of events beside this queue, over a connection of its own.
+    pub fn events(&self) -> Events {
+        Events::beside(&self.keys, &self.link)
     }
 
     /// A page of rejected jobs after `after` (an entry id), oldest first.

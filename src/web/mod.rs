@@ -4,6 +4,8 @@
 //! the connections below them in `serve`. The life of a request: connection → id, time-out, log line, security
 //! headers → route → answer. Nothing here sends to a patient, and nothing here reads the environment.
 
+mod access;
+mod api;
 mod body;
 mod health;
 #[cfg(test)]
@@ -55,6 +57,7 @@ pub struct State {
     bodies: body::Budget,
     stored: webhook::Stored,
     tasks: Tasks,
+    api: Arc<api::Api>,
     schema_version: i64,
 }
 
@@ -63,6 +66,7 @@ impl State {
     pub fn new(parts: Parts) -> Self {
         let tasks = Tasks::default();
         Self {
+            api: Arc::new(api::Api::new(&parts.pool, parts.queue.events())),
             scrape: Arc::new(scrape::Scrape::new(parts.queue.clone(), parts.metrics)),
             stored: webhook::Stored::start(parts.pool.clone(), &tasks),
             tasks,
@@ -77,7 +81,11 @@ impl State {
 
 /// All routes with the layers around them.
 pub fn router(state: State) -> Router {
-    let routes = Router::new().merge(health::router()).merge(scrape::router()).merge(webhook::router());
+    let routes = Router::new()
+        .merge(health::router())
+        .merge(scrape::router())
+        .merge(webhook::router())
+        .merge(api::router(&state));
     request::around(routes, state.config.public_url.scheme() == "https").with_state(state)
 }
 

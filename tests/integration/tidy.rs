@@ -195,6 +195,7 @@ fn the_queue_knows_nothing_of_notifications() {
 #[test]
 fn capabilities_meet_in_notification_and_nowhere_else() {
     let folders = [
+        "src/api_key/",
         "src/audit/",
         "src/credit/",
         "src/job_outbox/",

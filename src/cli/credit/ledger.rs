@@ -3,7 +3,6 @@
 use std::pin::pin;
 
 use anyhow::bail;
-use chrono::{DateTime, Utc};
 use futures::StreamExt as _;
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -14,7 +13,8 @@ use crate::cli::output::{Column, Show, moment, number, text};
 use crate::cli::value::{self, When};
 use crate::cli::{Global, Output};
 use crate::credit::amount;
-use crate::credit::ledger::{Drift, Entry, EntryKind, Proof, store};
+use crate::credit::ledger::{Drift, EntryKind, Proof, store};
+use crate::credit::view::EntryView;
 use crate::notification::store as notification_store;
 use crate::tenant::{Tenant, store as tenant_store};
 
@@ -57,47 +57,7 @@ pub struct Args {
     csv: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct EntryAnswer {
-    ledger_entry_id: Uuid,
-    tenant: String,
-    kind: &'static str,
-    debit: &'static str,
-    credit: &'static str,
-    #[serde(with = "amount::json")]
-    amount: Decimal,
-    currency: &'static str,
-    notification: Option<Uuid>,
-    attempt: Option<i32>,
-    price_id: Option<i64>,
-    purchase_id: Option<Uuid>,
-    actor: Option<String>,
-    reason: Option<String>,
-    created_at: DateTime<Utc>,
-}
-
-impl EntryAnswer {
-    fn of(tenant: String, entry: Entry) -> Self {
-        Self {
-            ledger_entry_id: entry.id,
-            tenant,
-            kind: entry.kind.as_str(),
-            debit: entry.debit.as_str(),
-            credit: entry.credit.as_str(),
-            amount: entry.amount,
-            currency: entry.currency.code(),
-            notification: entry.notification_id,
-            attempt: entry.attempt,
-            price_id: entry.price_id,
-            purchase_id: entry.purchase_id,
-            actor: entry.actor,
-            reason: entry.reason,
-            created_at: entry.created_at,
-        }
-    }
-}
-
-impl Show for EntryAnswer {
+impl Show for EntryView {
     const COLUMNS: &'static [Column] = &[
         text("at", 20),
         text("kind", 6),
@@ -232,7 +192,7 @@ pub(super) async fn run(args: Args, global: Global, pool: &PgPool) -> anyhow::Re
         let Some(filter) = filter(&args, &tenant, left, pool).await? else { continue };
         let mut entries = pin!(store::list(pool, tenant.id, &filter));
         while let Some(entry) = entries.next().await {
-            output.row(&EntryAnswer::of(tenant.code.clone(), entry?))?;
+            output.row(&EntryView::of(tenant.code.clone(), entry?))?;
             left = left.map(|left| left - 1);
         }
     }
@@ -267,6 +227,7 @@ async fn filter(
         kind: args.kind,
         notification,
         purchase: args.purchase,
+        after: None,
         limit,
     }))
 }

@@ -4,7 +4,7 @@ use chrono::Utc;
 use sqlx::PgPool;
 
 use super::super::database;
-use super::store::{self, Server};
+use super::store::{self, Security, Server};
 use super::{Finding, skew};
 use crate::audit::{self, Source};
 use crate::config::{DatabaseConfig, Lookup, address_without_password};
@@ -46,6 +46,7 @@ pub(super) async fn check(pool: &PgPool, config: &DatabaseConfig, workers: Optio
         return (findings, false);
     }
     findings.push(Finding::ok("postgres schema", format!("is of version {}", database::schema_version())));
+    findings.push(security(pool).await);
     findings.push(partitions(pool).await);
     findings.push(bodies(pool).await);
     findings.push(audit(pool).await);
@@ -103,6 +104,41 @@ fn connections(server: &Server, pool: u32, workers: Option<u64>) -> Finding {
     } else {
         Finding::ok("postgres connections", detail)
     }
+}
+
+async fn security(pool: &PgPool) -> Finding {
+    const CHECK: &str = "postgres row-level security";
+    let security = match store::get_security(pool).await {
+        Ok(security) => security,
+        Err(error) => return unreadable(CHECK, &error),
+    };
+    if let Some(finding) = judge_security(&security) {
+        return finding;
+    }
+    match store::try_tenant_role(pool).await {
+        Ok(()) => Finding::ok(CHECK, "is forced on every table of tenants, and its roles can be taken"),
+        Err(error) => Finding::fail(CHECK, format!("the role kmsnotif_tenant cannot be taken: {error}"), GRANT),
+    }
+}
+
+const GRANT: &str = "run `kmsnotif migrate` as the owner of the tables; for another user `grant kmsnotif_pipeline, \
+    kmsnotif_tenant to` it (docs/OPERATIONS.md#roles-of-the-database)";
+
+/// What is wrong with the roles and policies, if anything is.
+pub(super) fn judge_security(security: &Security) -> Option<Finding> {
+    const CHECK: &str = "postgres row-level security";
+    if security.sees_all != Some(true) {
+        let detail = "hides every tenant from the user of DATABASE_URL, who is no member of kmsnotif_pipeline";
+        return Some(Finding::fail(CHECK, detail, GRANT));
+    }
+    if security.takes_tenant != Some(true) {
+        let detail = "requests of tenants fail: the user of DATABASE_URL is no member of kmsnotif_tenant";
+        return Some(Finding::fail(CHECK, detail, GRANT));
+    }
+    (!security.open.is_empty()).then(|| {
+        let detail = format!("is missing on {}", security.open.join(", "));
+        Finding::fail(CHECK, detail, "run `kmsnotif migrate`")
+    })
 }
 
 async fn partitions(pool: &PgPool) -> Finding {

@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use sqlx::{FromRow, PgPool};
+use uuid::Uuid;
 
+use crate::database::Access;
 use crate::tenant::TenantId;
 
 /// The Postgres server, as far as the service depends on it.
@@ -50,6 +52,37 @@ pub(super) async fn list_missing_partitions(pool: &PgPool, months: i32) -> Resul
     .bind(months)
     .fetch_all(pool)
     .await
+}
+
+/// How far row-level security is as this version wants it.
+#[derive(Debug, Clone, FromRow)]
+pub(super) struct Security {
+    /// Whether the user of the connection sees all tenants; none: there is no role for that.
+    pub(super) sees_all: Option<bool>,
+    /// Whether it may take the role of a tenant's request; none: there is none.
+    pub(super) takes_tenant: Option<bool>,
+    /// Tables of tenants that are not protected.
+    pub(super) open: Vec<String>,
+}
+
+pub(super) async fn get_security(pool: &PgPool) -> Result<Security, sqlx::Error> {
+    sqlx::query_as(
+        "select pg_has_role(to_regrole('kmsnotif_pipeline')::oid, 'usage') as sees_all, \
+                pg_has_role(to_regrole('kmsnotif_tenant')::oid, 'member') as takes_tenant, \
+                array(select c.relname::text from pg_class c join pg_attribute a on a.attrelid = c.oid \
+                      where c.relnamespace = current_schema()::regnamespace and c.relkind in ('r', 'p') \
+                        and a.attname = 'tenant_id' and not a.attisdropped \
+                        and (not c.relrowsecurity or not c.relforcerowsecurity \
+                             or (select count(*) from pg_policy where polrelid = c.oid) < 2) \
+                      order by 1) as open",
+    )
+    .fetch_one(pool)
+    .await
+}
+
+/// Takes the role of a tenant's request as the web does, and gives it back.
+pub(super) async fn try_tenant_role(pool: &PgPool) -> Result<(), sqlx::Error> {
+    Access::of_tenant(pool, Uuid::nil()).read().await?.rollback().await
 }
 
 /// Counts webhook bodies that wait for so many seconds to be applied.

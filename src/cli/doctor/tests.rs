@@ -6,6 +6,7 @@ use chrono::{TimeDelta, Utc};
 use rust_decimal::Decimal;
 use sqlx::PgPool;
 
+use super::store::Security;
 use super::*;
 use crate::config::VARIABLES;
 use crate::credit::price::PriceBook;
@@ -201,4 +202,21 @@ fn what_operators_paused_is_not_forgotten() {
     let found = super::redis::judge_paused(&[pause]).unwrap();
     assert_eq!(found.state, State::Warn);
     assert_eq!(found.detail, "all jobs of rs-harapan since 1970-01-01T00:00:00Z");
+}
+
+#[sqlx::test]
+async fn row_level_security_is_judged_by_its_roles_and_its_tables(pool: PgPool) {
+    let good = super::store::get_security(&pool).await.unwrap();
+    assert!(super::postgres::judge_security(&good).is_none(), "{good:?}");
+    sqlx::query("alter table purchase no force row level security").execute(&pool).await.unwrap();
+    let open = super::store::get_security(&pool).await.unwrap();
+    assert_eq!(open.open, ["purchase"]);
+    for (bad, said) in [
+        (Security { sees_all: None, ..good.clone() }, "kmsnotif_pipeline"),
+        (Security { takes_tenant: Some(false), ..good }, "kmsnotif_tenant"),
+        (open, "purchase"),
+    ] {
+        let found = super::postgres::judge_security(&bad).unwrap();
+        assert_eq!((found.state, found.detail.contains(said)), (State::Fail, true), "{found:?}");
+    }
 }

@@ -90,7 +90,7 @@ pub(super) async fn cancel(args: Cancel, global: Global, pool: &PgPool) -> anyho
     let tenant = tenant_store::get(pool, &args.tenant).await?;
     confirm(global, &format!("{} of {} is then never sent. Cancel it?", args.id, tenant.code))?;
     let (events, queue) = open_queue()?;
-    let operator = Operator { pool, events: &events, queue: &queue, actor: actor() };
+    let operator = Operator { access: pool.into(), events: &events, queue: &queue, actor: actor() };
     let ruled = operator.cancel(&tenant, &args.id).await?;
     answer(ruled.map_err(|why| (why, "cancelled")), tenant, args.id, global)
 }
@@ -99,7 +99,7 @@ pub(super) async fn cancel(args: Cancel, global: Global, pool: &PgPool) -> anyho
 pub(super) async fn resolve(args: Resolve, global: Global, pool: &PgPool) -> anyhow::Result<()> {
     let tenant = tenant_store::get(pool, &args.tenant).await?;
     let (events, queue) = open_queue()?;
-    let operator = Operator { pool, events: &events, queue: &queue, actor: actor() };
+    let operator = Operator { access: pool.into(), events: &events, queue: &queue, actor: actor() };
     let ruled = operator.resolve(&tenant, &args.id, args.outcome == Outcome::Delivered).await?;
     answer(ruled.map_err(|why| (why, "resolved")), tenant, args.id, global)
 }

@@ -70,7 +70,7 @@ pub(super) async fn run(args: Erase, global: Global, pool: &PgPool, output: &mut
     let client = open_redis(&config)?;
     let (events, queue) = (Events::new(client.clone(), &config.namespace), Queue::new(client, &config.namespace));
     let hasher = phone_hasher(pool, &Keyring::new(&SecretKeys::from_env(&environment)?)).await?;
-    let operator = Operator { pool, events: &events, queue: &queue, actor: actor() };
+    let operator = Operator { access: pool.into(), events: &events, queue: &queue, actor: actor() };
     let erased = Eraser { operator, hasher: &hasher }.erase(&tenant, &phone).await?;
     output.one(&Answer { tenant: tenant.code, phone: phone.to_string(), erased })?;
     Ok(())

@@ -11,7 +11,7 @@ use rust_decimal::Decimal;
 use sqlx::{PgConnection, PgPool, Postgres, Row as _, Transaction};
 use uuid::Uuid;
 
-use crate::database;
+use crate::database::{self, Access};
 use crate::tenant::TenantId;
 
 /// What all statements of the pipeline are planned by.
@@ -42,8 +42,8 @@ macro_rules! by_key_sql {
 }
 
 /// Begins a transaction of the pipeline, all of whose statements find rows by key.
-pub(crate) async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    pool.begin_with(claiming_sql!(by_key_sql!())).await
+pub(crate) async fn begin<'a>(access: impl Into<Access<'a>>) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    access.into().begin_with(claiming_sql!(by_key_sql!())).await
 }
 
 /// Begins one that claims first, in the order of an index; [`find_by_key`] comes after that.

@@ -41,7 +41,9 @@ pub(crate) use account::{
 pub(crate) use read::{list_by_id, list_by_key, list_recipients, list_traceparents};
 pub use reconcile::{list_drifting, reconcile};
 pub(crate) use stranded::{Stranded, list_overdue, list_stranded, mark_crashed_due};
-pub use view::{AttemptView, Filter, NotificationView, find, find_id, list};
+pub use view::{
+    AttemptView, Filter, NotificationView, PageFilter, find, find_content, find_id, find_within, list, list_page,
+};
 pub(crate) use write::write;
 
 /// Months of notifications that are made ahead.

@@ -3,17 +3,20 @@
 use chrono::{DateTime, Utc};
 use futures::Stream;
 use futures::stream::StreamExt as _;
+use kmsnotif_jobs::Kind;
 use rust_decimal::Decimal;
 use serde::Serialize;
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row as _};
+use sqlx::{PgConnection, PgExecutor, PgPool, Row as _};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::notification::status::Status;
 use crate::tenant::TenantId;
 
 /// A notification as people and scripts see it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Notification)]
 pub struct NotificationView {
     /// Its id.
     pub notification: Uuid,
@@ -63,7 +66,8 @@ pub struct NotificationView {
 }
 
 /// One HTTP try.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Attempt)]
 pub struct AttemptView {
     /// From 1.
     pub number: i32,
@@ -107,6 +111,15 @@ macro_rules! select_view {
 
 /// Finds a notification by the producer's id, with its attempts.
 pub async fn find(pool: &PgPool, tenant: TenantId, job_id: &str) -> Result<Option<NotificationView>, sqlx::Error> {
+    find_within(&mut *pool.acquire().await?, tenant, job_id).await
+}
+
+/// As [`find`], inside a transaction.
+pub async fn find_within(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    job_id: &str,
+) -> Result<Option<NotificationView>, sqlx::Error> {
     let row = sqlx::query(select_view!(
         "$1",
         "join notification_key k on k.tenant_id = n.tenant_id and k.notification_id = n.notification_id \
@@ -114,7 +127,7 @@ pub async fn find(pool: &PgPool, tenant: TenantId, job_id: &str) -> Result<Optio
     ))
     .bind(tenant)
     .bind(job_id)
-    .fetch_optional(pool)
+    .fetch_optional(&mut *tx)
     .await?;
     let Some(row) = row else { return Ok(None) };
     let mut view = read_view(&row)?;
@@ -124,7 +137,7 @@ pub async fn find(pool: &PgPool, tenant: TenantId, job_id: &str) -> Result<Optio
     )
     .bind(tenant)
     .bind(view.notification)
-    .fetch_all(pool)
+    .fetch_all(&mut *tx)
     .await?;
     let mut attempts = ended.iter().map(read_attempt).collect::<Result<Vec<_>, _>>()?;
     let number: i32 = row.try_get("attempt")?;
@@ -145,11 +158,28 @@ pub async fn find(pool: &PgPool, tenant: TenantId, job_id: &str) -> Result<Optio
 }
 
 /// Finds the id of a notification by the producer's id; it is known even after its month was dropped.
-pub async fn find_id(pool: &PgPool, tenant: TenantId, job_id: &str) -> Result<Option<Uuid>, sqlx::Error> {
+pub async fn find_id(
+    executor: impl PgExecutor<'_>,
+    tenant: TenantId,
+    job_id: &str,
+) -> Result<Option<Uuid>, sqlx::Error> {
     sqlx::query_scalar("select notification_id from notification_key where tenant_id = $1 and job_id = $2")
         .bind(tenant)
         .bind(job_id)
-        .fetch_optional(pool)
+        .fetch_optional(executor)
+        .await
+}
+
+/// Finds the digest of the content that came first under a producer's id.
+pub async fn find_content(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    job_id: &str,
+) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    sqlx::query_scalar("select content_hash from notification_key where tenant_id = $1 and job_id = $2")
+        .bind(tenant)
+        .bind(job_id)
+        .fetch_optional(tx)
         .await
 }
 
@@ -185,6 +215,78 @@ pub fn list<'a>(
         }
     };
     query.fetch(pool).map(|row| row.and_then(|row| read_view(&row)))
+}
+
+/// A page of a tenant's notifications, the newest first.
+#[derive(Debug, Clone, Default)]
+pub struct PageFilter {
+    /// With this status only.
+    pub status: Option<Status>,
+    /// Of this kind only.
+    pub kind: Option<Kind>,
+    /// Admitted at or after.
+    pub since: Option<DateTime<Utc>>,
+    /// Admitted before.
+    pub until: Option<DateTime<Utc>>,
+    /// Behind this one.
+    pub after: Option<Uuid>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// Rows that are looked through for one page: what is rare costs more pages, and never a long statement.
+const LOOKED_THROUGH: i64 = 5_000;
+
+/// Lists a page of a tenant's notifications, and says behind which one the next page begins, if there is more.
+///
+/// Rows come in the order of the primary key. A page may be short or empty although there is more.
+pub async fn list_page(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    filter: &PageFilter,
+) -> Result<(Vec<NotificationView>, Option<Uuid>), sqlx::Error> {
+    let first = filter.since.map_or(Uuid::nil(), floor);
+    let end = [filter.until.map(floor), filter.after].into_iter().flatten().min().unwrap_or(Uuid::max());
+    let rows = sqlx::query(select_view!(
+        "$1",
+        "where n.tenant_id = $1 and n.notification_id >= $2 and n.notification_id < $3 \
+           and n.notification_id >= coalesce((select notification_id from notification \
+               where tenant_id = $1 and notification_id >= $2 and notification_id < $3 \
+               order by notification_id desc offset $4 limit 1), $2) \
+           and ($5::text is null or n.status = $5) and ($6::text is null or n.kind = $6) \
+         order by n.notification_id desc limit $7"
+    ))
+    .bind(tenant)
+    .bind(first)
+    .bind(end)
+    .bind(LOOKED_THROUGH - 1)
+    .bind(filter.status.map(Status::as_str))
+    .bind(filter.kind.map(Kind::as_str))
+    .bind(filter.limit)
+    .fetch_all(&mut *tx)
+    .await?;
+    let views = rows.iter().map(read_view).collect::<Result<Vec<_>, _>>()?;
+    if let Some(last) = views.last().filter(|_| i64::try_from(views.len()) == Ok(filter.limit)) {
+        return Ok((views.clone(), Some(last.notification)));
+    }
+    // Fewer than asked for: was all looked through?
+    let reached: Option<Uuid> = sqlx::query_scalar(
+        "select notification_id from notification \
+         where tenant_id = $1 and notification_id >= $2 and notification_id < $3 \
+         order by notification_id desc offset $4 limit 1",
+    )
+    .bind(tenant)
+    .bind(first)
+    .bind(end)
+    .bind(LOOKED_THROUGH - 1)
+    .fetch_optional(tx)
+    .await?;
+    Ok((views, reached))
+}
+
+/// The smallest id of a moment.
+fn floor(moment: DateTime<Utc>) -> Uuid {
+    Uuid::from_u128(u128::from(moment.timestamp_millis().max(0).unsigned_abs()) << 80)
 }
 
 fn read_view(row: &PgRow) -> Result<NotificationView, sqlx::Error> {

@@ -16,7 +16,7 @@ use super::act;
 use super::row::read_tenant;
 use super::{ConfigurationChange, CountryCode, Currency, NewTenant, Tenant, TenantChange, TenantError, TenantId};
 use crate::audit;
-use crate::database;
+use crate::database::{self, Access};
 use crate::secret::Keyring;
 
 mod reminders;
@@ -136,9 +136,14 @@ pub async fn list_changed(executor: impl PgExecutor<'_>, since: DateTime<Utc>) -
 }
 
 /// Changes settings and returns the tenant as it is now.
-pub async fn update(pool: &PgPool, code: &str, change: &TenantChange, actor: &str) -> Result<Tenant, TenantError> {
+pub async fn update(
+    access: impl Into<Access<'_>>,
+    code: &str,
+    change: &TenantChange,
+    actor: &str,
+) -> Result<Tenant, TenantError> {
     change.check()?;
-    let mut tx = database::begin(pool).await?;
+    let mut tx = database::begin(access).await?;
     let id = get(&mut *tx, code).await?.id;
     if change.currency.is_some() {
         sqlx::query("select from account where tenant_id = $1 for update").bind(id).execute(&mut *tx).await?;
@@ -255,14 +260,14 @@ async fn change_currency(tx: &mut PgConnection, tenant: &Tenant, to: Currency) -
 
 /// Sets the WhatsApp configuration; without a new token the old one stays. A blocked sender is free again.
 pub async fn set_configuration(
-    pool: &PgPool,
+    access: impl Into<Access<'_>>,
     keyring: &Keyring,
     code: &str,
     change: &ConfigurationChange,
     actor: &str,
 ) -> Result<Tenant, TenantError> {
     change.check()?;
-    let mut tx = database::begin(pool).await?;
+    let mut tx = database::begin(access).await?;
     // Locked, so that the currency compared below stays.
     sqlx::query("select from tenant where code = $1 for update").bind(code).execute(&mut *tx).await?;
     let tenant = get(&mut *tx, code).await?;

@@ -1,21 +1,19 @@
 //! The settings of reminders; a trigger has the scheduler plan anew what is planned.
 
-use sqlx::PgPool;
-
 use super::get;
 use crate::audit;
-use crate::database;
+use crate::database::{self, Access};
 use crate::tenant::{RemindersChange, Tenant, TenantError, act};
 
 /// Changes when a tenant's patients are reminded.
 pub async fn set_reminders(
-    pool: &PgPool,
+    access: impl Into<Access<'_>>,
     code: &str,
     change: &RemindersChange,
     actor: &str,
 ) -> Result<Tenant, TenantError> {
     change.check()?;
-    let mut tx = database::begin(pool).await?;
+    let mut tx = database::begin(access).await?;
     // Locked, so that what is recorded as it was is what this changes.
     sqlx::query("select from tenant where code = $1 for no key update").bind(code).execute(&mut *tx).await?;
     let before = get(&mut *tx, code).await?;

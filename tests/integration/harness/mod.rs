@@ -1,5 +1,6 @@
 //! What every test needs: an app of its own, jobs to enqueue, servers and workers to kill, and polling with limits.
 
+mod api; // the web's router, as a tenant's machine asks it
 mod app; // TestApp and its verbs
 mod build; // how a TestApp is put together
 mod collector; // takes spans as OpenTelemetry's does
@@ -14,10 +15,12 @@ mod process; // workers and schedulers that can be killed
 mod receiver; // takes the simulator's webhooks
 mod server; // servers that can be killed
 
+pub use api::Machine;
 pub use app::{TestApp, outcomes};
 pub use build::{SECRET_KEYS, keyring};
 pub use collector::Collector;
 pub use command::Answer;
+pub use database::Database;
 pub use job::{Draft, appointment, phone, prescription, purchase_status, registration, reminder};
 pub use poll::{Stopwatch, until, until_seen, until_within};
 pub use process::{Process, signal};

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::stream::{Stream, StreamExt as _};
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row as _};
+use sqlx::{PgExecutor, Row as _};
 use uuid::Uuid;
 
 use super::read_currency;
@@ -24,6 +24,8 @@ pub struct EntryFilter {
     pub notification: Option<Uuid>,
     /// What this purchase granted.
     pub purchase: Option<Uuid>,
+    /// Behind this one.
+    pub after: Option<Uuid>,
     /// At most so many.
     pub limit: Option<i64>,
 }
@@ -44,11 +46,11 @@ macro_rules! select_entries {
 /// Streams a tenant's entries, the oldest first.
 ///
 /// A purchase moves credit once, by its grant, so its entry is found by the index of grants.
-pub fn list<'a>(
-    pool: &'a PgPool,
+pub fn list<'a, E: PgExecutor<'a> + 'a>(
+    executor: E,
     tenant: TenantId,
     filter: &EntryFilter,
-) -> impl Stream<Item = Result<Entry, sqlx::Error>> + use<'a> {
+) -> impl Stream<Item = Result<Entry, sqlx::Error>> + use<'a, E> {
     let (first, end) = filter.ids();
     let query = match filter.purchase {
         Some(_) => sqlx::query(select_entries!("and kind = 'grant' and purchase_id = $9")),
@@ -64,7 +66,7 @@ pub fn list<'a>(
         .bind(filter.notification)
         .bind(filter.limit)
         .bind(filter.purchase)
-        .fetch(pool)
+        .fetch(executor)
         .map(|row| read(&row?))
 }
 
@@ -80,6 +82,8 @@ impl EntryFilter {
             DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanoseconds)
         });
         let first = self.since.max(made).map_or(Uuid::nil(), |moment| floor(moment - CLOCKS_APART));
+        // The id behind: ids are numbers of 128 bits.
+        let first = first.max(self.after.map_or(Uuid::nil(), |id| Uuid::from_u128(id.as_u128().saturating_add(1))));
         (first, self.until.map_or(Uuid::max(), |moment| floor(moment + CLOCKS_APART)))
     }
 }

@@ -14,7 +14,7 @@ use super::{get, list_expired, lock_purchase};
 use crate::credit::amount;
 use crate::credit::ledger::LedgerError;
 use crate::credit::ledger::store::{Grant, grant, lock};
-use crate::database;
+use crate::database::{self, Access};
 use crate::tenant::{Tenant, email};
 
 /// Purchases that are looked at or marked in one statement.
@@ -24,7 +24,7 @@ const SCHEDULER: &str = "scheduler";
 
 /// Orders credit for a tenant, in its currency: PENDING.
 pub async fn create(
-    pool: &PgPool,
+    access: impl Into<Access<'_>>,
     tenant: &Tenant,
     amount: Decimal,
     address: &str,
@@ -32,7 +32,7 @@ pub async fn create(
 ) -> Result<Purchase, PurchaseError> {
     let address = email::parse(address)?;
     amount::check_payment(amount, tenant.currency)?;
-    let mut tx = database::begin(pool).await?;
+    let mut tx = database::begin(access).await?;
     // Under the account's lock the currency is certain: a change of it looks for open purchases under this lock.
     let (_, balance) = lock(&mut tx, &[tenant.id]).await?.pop().ok_or(LedgerError::NoAccount(tenant.id))?;
     if balance.currency != tenant.currency {
@@ -129,8 +129,8 @@ pub async fn complete(pool: &PgPool, id: Uuid, actor: &str) -> Result<Purchase, 
 }
 
 /// Cancels a purchase that is not paid; one that is cancelled already is returned as it is.
-pub async fn cancel(pool: &PgPool, id: Uuid, actor: &str) -> Result<Purchase, PurchaseError> {
-    let mut tx = database::begin(pool).await?;
+pub async fn cancel(access: impl Into<Access<'_>>, id: Uuid, actor: &str) -> Result<Purchase, PurchaseError> {
+    let mut tx = database::begin(access).await?;
     let pending = lock_purchase(&mut tx, id).await?;
     match pending.status {
         PurchaseStatus::Cancelled => return Ok(pending),

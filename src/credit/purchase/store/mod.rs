@@ -2,7 +2,7 @@
 
 use futures::stream::{Stream, StreamExt as _};
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgPool, Row as _};
+use sqlx::{PgConnection, PgExecutor, Row as _};
 use uuid::Uuid;
 
 use super::{Purchase, PurchaseError, PurchaseStatus, parse_status, status_str};
@@ -33,8 +33,8 @@ macro_rules! select_purchase {
 }
 
 /// Finds a purchase by its id.
-pub async fn find(pool: &PgPool, id: Uuid) -> Result<Option<Purchase>, sqlx::Error> {
-    let row = sqlx::query(select_purchase!("where purchase_id = $1")).bind(id).fetch_optional(pool).await?;
+pub async fn find(executor: impl PgExecutor<'_>, id: Uuid) -> Result<Option<Purchase>, sqlx::Error> {
+    let row = sqlx::query(select_purchase!("where purchase_id = $1")).bind(id).fetch_optional(executor).await?;
     row.as_ref().map(read_purchase).transpose()
 }
 
@@ -45,23 +45,27 @@ pub struct PurchaseFilter {
     pub tenant: Option<TenantId>,
     /// In this status only.
     pub status: Option<PurchaseStatus>,
+    /// Behind this one.
+    pub before: Option<Uuid>,
     /// At most so many.
     pub limit: Option<i64>,
 }
 
 /// Streams purchases, the latest first.
-pub fn list<'a>(
-    pool: &'a PgPool,
+pub fn list<'a, E: PgExecutor<'a> + 'a>(
+    executor: E,
     filter: &PurchaseFilter,
-) -> impl Stream<Item = Result<Purchase, sqlx::Error>> + use<'a> {
+) -> impl Stream<Item = Result<Purchase, sqlx::Error>> + use<'a, E> {
     sqlx::query(select_purchase!(
         "where ($1::uuid is null or tenant_id = $1) and ($2::text is null or status = $2) \
+           and ($4::uuid is null or purchase_id < $4) \
          order by purchase_id desc limit $3"
     ))
     .bind(filter.tenant)
     .bind(filter.status.map(status_str))
     .bind(filter.limit)
-    .fetch(pool)
+    .bind(filter.before)
+    .fetch(executor)
     .map(|row| read_purchase(&row?))
 }
 
