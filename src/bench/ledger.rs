@@ -137,13 +137,11 @@ async fn pair(ctx: &Ctx, request: Request) -> anyhow::Result<()> {
         Admission::Send(admitted) => admitted,
         other => bail!("a job was not admitted: {other:?}"),
     };
-    let wamid = format!("wamid.{}", admitted.notification_id.simple());
+    let wamid = format!("wamid.{}", admitted.record.notification_id.simple());
     ctx.writer
         .settle(settle::Request {
-            tenant_id: admitted.known.tenant.id,
             tenant_code: admitted.known.tenant.code.clone(),
-            notification_id: admitted.notification_id,
-            attempt: admitted.attempt,
+            record: admitted.record.clone(),
             answer: Answer::Accepted { wamid },
             text: Some(Text {
                 template: "registration_confirmed".to_owned(),

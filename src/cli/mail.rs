@@ -44,7 +44,7 @@ pub struct List {
     kmsnotif mail retry --all-failed --yes")]
 pub struct Retry {
     /// The mail's id, as `mail list` shows it.
-    #[arg(required_unless_present = "all_failed", conflicts_with = "all_failed")]
+    #[arg(required_unless_present = "all_failed", conflicts_with = "all_failed", value_parser = value::id)]
     mail_id: Option<Uuid>,
     /// Every mail that failed.
     #[arg(long)]

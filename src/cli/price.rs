@@ -53,7 +53,7 @@ pub struct Set {
     #[arg(long, allow_hyphen_values = true, value_parser = value::price)]
     price: Decimal,
     /// In force from midnight of this date, in the zone of each tenant.
-    #[arg(long)]
+    #[arg(long, value_parser = value::date)]
     effective: NaiveDate,
 }
 
@@ -99,10 +99,10 @@ pub struct QuoteArgs {
     #[arg(long)]
     to: Option<String>,
     /// How many notifications.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = value::count, allow_hyphen_values = true)]
     count: u32,
     /// On this date [default: today in the tenant's zone].
-    #[arg(long, value_name = "DATE", alias = "date")]
+    #[arg(long, value_name = "DATE", alias = "date", value_parser = value::date)]
     at: Option<NaiveDate>,
 }
 
@@ -111,6 +111,7 @@ pub struct QuoteArgs {
 #[command(after_help = "Example:\n  kmsnotif price withdraw 12")]
 pub struct Withdraw {
     /// The price's number, as `price list` shows it.
+    #[arg(value_parser = value::price_id)]
     price_id: i64,
 }
 

@@ -26,7 +26,7 @@ pub struct WorkerArgs {
     #[arg(long, value_name = "N", value_parser = value::concurrency, allow_hyphen_values = true)]
     concurrency: Option<usize>,
     /// Serve /metrics and /healthz here.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = value::address)]
     metrics_addr: Option<SocketAddr>,
 }
 
@@ -35,7 +35,7 @@ pub struct WorkerArgs {
 #[command(after_help = "Example:\n  kmsnotif scheduler")]
 pub struct SchedulerArgs {
     /// Serve /metrics and /healthz here.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = value::address)]
     metrics_addr: Option<SocketAddr>,
 }
 

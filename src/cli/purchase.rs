@@ -60,6 +60,7 @@ pub struct Create {
 )]
 pub struct Pay {
     /// The purchase's id.
+    #[arg(value_parser = value::id)]
     purchase_id: Uuid,
     /// What the bank or payment provider calls the payment.
     #[arg(long)]
@@ -71,6 +72,7 @@ pub struct Pay {
 #[command(after_help = "Example:\n  kmsnotif purchase cancel 01980c5e-8f2a-7c3e-9d41-3f0a5b6c7d8e --yes")]
 pub struct Cancel {
     /// The purchase's id.
+    #[arg(value_parser = value::id)]
     purchase_id: Uuid,
 }
 

@@ -1,10 +1,13 @@
 //! How flags are read: the same spelling means the same in every command.
 
+use std::net::SocketAddr;
+
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use kmsnotif_jobs::Kind;
 use rust_decimal::Decimal;
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use crate::config::WorkerConfig;
 use crate::credit::amount::{self, AmountError};
@@ -174,6 +177,31 @@ pub(super) async fn tenant_id(code: Option<&str>, pool: &PgPool) -> Result<Optio
         Some(code) => Some(tenant_store::get(pool, code).await?.id),
         None => None,
     })
+}
+
+/// A day.
+pub(super) fn date(text: &str) -> Result<NaiveDate, &'static str> {
+    text.parse().map_err(|_| "write a date that exists, year first: 2026-01-31")
+}
+
+/// The id of a purchase or a mail, as lists show it.
+pub(super) fn id(text: &str) -> Result<Uuid, &'static str> {
+    text.parse().map_err(|_| "write the id as the list shows it, as in 01980c5e-8f2a-7c3e-9d41-3f0a5b6c7d8e")
+}
+
+/// The number of a price, as the list shows it.
+pub(super) fn price_id(text: &str) -> Result<i64, &'static str> {
+    text.parse().map_err(|_| "write the number that `kmsnotif price list` shows, as in 12")
+}
+
+/// How many notifications: at least one.
+pub(super) fn count(text: &str) -> Result<u32, &'static str> {
+    text.parse().ok().filter(|count| *count > 0).ok_or("write a whole number from 1 to 4294967295")
+}
+
+/// Where to listen.
+pub(super) fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "write an IP address and a port, as in 127.0.0.1:9100")
 }
 
 /// Rows of a list: at least one.

@@ -85,7 +85,8 @@ async fn deliver(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx) -> Outcome {
         Ok(Admission::Stale) => return Outcome::Delay { until: Utc::now() + DATABASE_AWAY },
     };
     let span = Span::current();
-    span.record("notification", field::display(admitted.notification_id)).record("attempt", admitted.attempt);
+    span.record("notification", field::display(admitted.record.notification_id))
+        .record("attempt", admitted.record.attempt);
     let template = wording::choose(&ctx.templates, &admitted.known, job.kind(), admitted.language);
     let rendered = trace_span!(target: trace::TARGET, "render").in_scope(|| {
         let template = template.ok_or(RenderError::NoMessage(job.kind()))?;
@@ -100,7 +101,7 @@ async fn deliver(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx) -> Outcome {
             (answer, Some(Text { template, language, message }))
         }
         Err::<_, RenderError>(error) => {
-            tracing::error!(notification = %admitted.notification_id, %error, "the message could not be rendered");
+            tracing::error!(notification = %admitted.record.notification_id, %error, "the message could not be rendered");
             (Answer::Unrendered, None)
         }
     };
@@ -277,8 +278,8 @@ async fn send(ctx: &Ctx, admitted: &Admitted, message: &Message) -> Answer {
         message.parameters.iter().map(|parameter| (parameter.name.as_str(), parameter.value.as_str())).collect();
     let opaque = Opaque {
         tenant: admitted.known.tenant.id.0,
-        notification: admitted.notification_id,
-        attempt: admitted.attempt,
+        notification: admitted.record.notification_id,
+        attempt: admitted.record.attempt,
     };
     let outgoing = Outgoing {
         to: admitted.recipient.as_str(),
@@ -340,10 +341,8 @@ async fn settle(ctx: &Ctx, admitted: &Admitted, answer: Answer, text: Option<Tex
     // Settling takes it.
     let heard = Heard::from(&answer);
     let request = settle::Request {
-        tenant_id: admitted.known.tenant.id,
         tenant_code: admitted.known.tenant.code.clone(),
-        notification_id: admitted.notification_id,
-        attempt: admitted.attempt,
+        record: admitted.record.clone(),
         answer,
         text,
         finished_at: Utc::now().max(admitted.started_at),
@@ -354,7 +353,7 @@ async fn settle(ctx: &Ctx, admitted: &Admitted, answer: Answer, text: Option<Tex
         Err(Unwritten::Ended) => Outcome::Delay { until: Utc::now() },
         Err(unwritten) => {
             // The answer cannot be stored: the row stays in `sending`, and a status event or the sweep settles it.
-            tracing::error!(notification = %admitted.notification_id, error = %unwritten, "an answer could not be stored");
+            tracing::error!(notification = %admitted.record.notification_id, error = %unwritten, "an answer could not be stored");
             Outcome::Done
         }
     };

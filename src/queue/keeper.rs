@@ -14,7 +14,7 @@ use super::hand::Hand;
 use super::key::GROUP;
 use super::pool::{Pending, Pool, Whose};
 use super::stats::{WORKER_STALE, WorkerInfo, read_stats, read_workers};
-use super::{lanes, script};
+use super::{SUSPECTED_FROM, lanes, script};
 
 /// Leases renewed in one call at most.
 const RENEW_MAX: usize = 500;
@@ -119,6 +119,7 @@ pub(crate) async fn take_over_idle(pool: Arc<Pool>) {
         tokio::select! {
             () = pool.stopped() => return,
             _ = tick.tick() => {}
+            () = pool.suspect_ended.notified() => {}
         }
         for source in [Source::Jobs, Source::Run] {
             if let Err(error) = take_over(&pool, source).await {
@@ -130,18 +131,27 @@ pub(crate) async fn take_over_idle(pool: Arc<Pool>) {
 }
 
 async fn take_over(pool: &Pool, source: Source) -> RedisResult<()> {
-    let mut idle = pool.list_pending(source, Whose::Idle(pool.options.lease), TAKEOVER_MAX).await?;
-    while !idle.is_empty() {
-        let first = tokio::select! {
-            () = pool.stopped() => return Ok(()),
-            permit = pool.capacity.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
-        };
-        let mut permits = pool.permits(idle.len() - 1);
-        permits.push(first);
-        let now: Vec<Pending> = idle.drain(..permits.len().min(idle.len())).collect();
-        claim(pool, source, &now, permits).await?;
+    let mut from = "-".to_owned();
+    loop {
+        let page = pool.list_pending(source, Whose::Idle(pool.options.lease), &from, TAKEOVER_MAX).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        from = format!("({}", last.id);
+        let page = page.into_iter().filter(|pending| !pool.is_in_hand(source, &pending.id));
+        let (mut suspects, mut idle): (Vec<Pending>, Vec<Pending>) =
+            page.partition(|pending| pending.deliveries + 1 >= SUSPECTED_FROM);
+        suspects.truncate(usize::from(!pool.has_suspect()));
+        idle.append(&mut suspects);
+        while !idle.is_empty() {
+            let first = tokio::select! {
+                () = pool.stopped() => return Ok(()),
+                permit = pool.capacity.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
+            };
+            let mut permits = pool.permits(idle.len() - 1);
+            permits.push(first);
+            let now: Vec<Pending> = idle.drain(..permits.len().min(idle.len())).collect();
+            claim(pool, source, &now, permits).await?;
+        }
     }
-    Ok(())
 }
 
 /// Claims entries, unless another was faster, and starts them.

@@ -67,6 +67,12 @@ pub struct Options {
 /// A job that was delivered this often without an orderly end is rejected: it may be what kills its workers.
 pub const DELIVERIES_MAX: u32 = 5;
 
+/// From so many deliveries on a job may be what kills its workers: it runs while no other such job does.
+///
+/// A worker that dies takes hundreds of jobs with it, and one of them at most is the reason. Whoever survives alone is
+/// cleared; so the others are not rejected with it.
+const SUSPECTED_FROM: u32 = 3;
+
 /// A name for a worker that no other boot has: host, process, random suffix.
 pub fn unique_worker_name(host: &str) -> String {
     let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect();

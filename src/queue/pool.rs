@@ -14,7 +14,7 @@ use super::hand::{Delivery, Hand, Outcome, Verdict};
 use super::key::{GROUP, Keys};
 use super::link::Link;
 use super::record::Lane;
-use super::{DELIVERIES_MAX, OnRejected, Options, Router};
+use super::{DELIVERIES_MAX, OnRejected, Options, Router, SUSPECTED_FROM};
 
 /// An answer of an ordinary command is awaited this long: longer than any stall that heals by itself.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,6 +39,8 @@ pub struct Pool {
     pub(crate) deliver: mpsc::UnboundedSender<Delivery>,
     pub(crate) verdicts: mpsc::UnboundedSender<(Arc<Hand>, Verdict)>,
     pub(crate) lanes_changed: Notify,
+    /// A job ended that may have been what kills its workers: the next of them may run.
+    pub(crate) suspect_ended: Notify,
     pub(crate) stopping: watch::Sender<bool>,
     pub(crate) finished: AtomicU64,
 }
@@ -73,6 +75,7 @@ impl Pool {
             deliver,
             verdicts,
             lanes_changed: Notify::new(),
+            suspect_ended: Notify::new(),
             stopping: watch::Sender::new(false),
             finished: AtomicU64::new(0),
             options,
@@ -169,6 +172,15 @@ impl Pool {
     pub(crate) fn let_go(&self, hand: &Hand) {
         self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).remove(&(hand.source, hand.id.clone()));
         self.finished.fetch_add(1, Ordering::Relaxed);
+        if hand.deliveries >= SUSPECTED_FROM {
+            self.suspect_ended.notify_one();
+        }
+    }
+
+    /// Whether a job is in hand that may be what kills its workers.
+    pub(crate) fn has_suspect(&self) -> bool {
+        let in_hand = self.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        in_hand.values().any(|hand| hand.deliveries >= SUSPECTED_FROM)
     }
 
     /// The lane of an entry of the intake.
@@ -237,10 +249,16 @@ impl Pool {
             .await
     }
 
-    /// Lists up to `most` pending entries: this worker's own, or anybody's that are idle for `idle`.
+    /// Lists up to `most` pending entries from an id on (`-`: the first): this worker's own, or anybody's that are idle.
     ///
     /// Unlike reading the group's history it leaves the count of deliveries alone.
-    pub(crate) async fn list_pending(&self, source: Source, whose: Whose, most: usize) -> RedisResult<Vec<Pending>> {
+    pub(crate) async fn list_pending(
+        &self,
+        source: Source,
+        whose: Whose,
+        from: &str,
+        most: usize,
+    ) -> RedisResult<Vec<Pending>> {
         let rows: Vec<(String, String, i64, u32)> = self
             .commands
             .try_call(async |mut connection| {
@@ -249,20 +267,20 @@ impl Pool {
                 if let Whose::Idle(idle) = whose {
                     command.arg("IDLE").arg(idle.as_millis() as u64);
                 }
-                command.arg(&["-", "+"]).arg(most);
+                command.arg(&[from, "+"]).arg(most);
                 if let Whose::Own = whose {
                     command.arg(&self.options.worker);
                 }
                 command.query_async(&mut connection).await
             })
             .await?;
-        let pending = rows.into_iter().map(|(id, _, _, deliveries)| Pending { id, deliveries });
-        Ok(pending.filter(|pending| !self.is_in_hand(source, &pending.id)).collect())
+        Ok(rows.into_iter().map(|(id, _, _, deliveries)| Pending { id, deliveries }).collect())
     }
 
     /// Lists entries that are pending for this worker but not in hand: answers that were lost on the way.
     pub(crate) async fn list_lost(&self, source: Source, field: &str) -> RedisResult<Vec<Entry>> {
-        let lost = self.list_pending(source, Whose::Own, LOST_MAX).await?;
+        let mut lost = self.list_pending(source, Whose::Own, "-", LOST_MAX).await?;
+        lost.retain(|pending| !self.is_in_hand(source, &pending.id));
         if lost.is_empty() {
             return Ok(Vec::new());
         }

@@ -44,12 +44,18 @@ const HEADERS: [(HeaderName, &str); 7] = [
 pub(super) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, https: bool) -> Router<S> {
     routes
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address") })
-        .method_not_allowed_fallback(|| async {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not know this method")
-        })
+        .method_not_allowed_fallback(refuse_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(https, observe))
+}
+
+/// The router adds `Allow`. Nothing is asked across origins, so that is all that OPTIONS has to say.
+async fn refuse_method(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not know this method").into_response()
 }
 
 async fn observe(Shared(https): Shared<bool>, request: Request, next: Next) -> Response {

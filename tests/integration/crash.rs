@@ -1,5 +1,6 @@
 //! kill -9 of a worker at each step: nothing lost, nobody charged twice, at most one send, and another goes on.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use kmsnotif::queue::Stats;
@@ -55,6 +56,51 @@ async fn killed_before_admission_it_is_sent_by_another_worker() {
     taken_over(&app, killed, "BEFORE-ADMIT", "read").await;
     assert_eq!(app.simulator.requests(), 1);
     assert_eq!(app.spent().await, PRICE);
+    app.finish().await;
+}
+
+/// How many jobs this worker has in hand, as Redis has it.
+async fn in_hand(app: &TestApp, worker: &Process) -> u64 {
+    let mut connection = app.namespace.connection();
+    let (name, mut count) = (format!("-{}-", worker.id()), 0);
+    for stream in ["jobs", "run"] {
+        let consumers: Vec<HashMap<String, redis::Value>> = redis::cmd("XINFO")
+            .arg(&["CONSUMERS", &app.namespace.key(stream), "workers"])
+            .query_async(&mut connection)
+            .await
+            .unwrap_or_default();
+        for consumer in consumers {
+            let of = |field: &str| consumer.get(field).cloned().unwrap_or(redis::Value::Nil);
+            if redis::from_redis_value::<String>(of("name")).unwrap_or_default().contains(&name) {
+                count += redis::from_redis_value::<u64>(of("pending")).unwrap_or_default();
+            }
+        }
+    }
+    count
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_may_have_killed_its_workers_runs_alone_and_the_others_are_not_rejected_with_it() {
+    let mut app = TestApp::builder().workers(0).lease(Duration::from_secs(1)).start().await;
+    app.expected.outbox_may_wait = true;
+    let account = app.lock_account().await;
+    let jobs: Vec<_> = (0..20).map(|n| registration(&format!("BESIDE-{n}")).to(phone(n))).collect();
+    app.enqueue_all(&jobs).await;
+    for kill in 0..6 {
+        let worker = app.spawn_worker();
+        // Twice all die together; from then on one dies alone, as far as anybody can tell.
+        let wanted = if kill < 2 { 20 } else { 1 };
+        let seen = async || in_hand(&app, &worker).await;
+        until_seen(Duration::from_secs(20), "jobs in hand", seen, |count| *count >= wanted).await;
+        worker.kill();
+    }
+    account.rollback().await.unwrap();
+    let _last = app.spawn_worker();
+    let ended = async || (app.count("read").await, app.stats().await.rejected);
+    let all = |(read, rejected): &(i64, u64)| *read + rejected.cast_signed() == 20;
+    let (read, rejected) = until_seen(Duration::from_mins(1), "all have ended", ended, all).await;
+    assert!(read >= 19, "{rejected} rejected");
+    app.expected.rejected = rejected;
     app.finish().await;
 }
 

@@ -9,6 +9,9 @@ mod harness;
 
 mod access; // what a tenant's request cannot touch
 mod alert; // a tenant hears that its credit ran out
+mod api; // a tenant's machine submits, reads and cancels
+mod api_credit; // credit through the API, page by page
+mod api_error; // what the API says to what is wrong
 mod appointment; // jobs that send nothing keep the rules too
 mod audit; // what was delivered and charged is proven
 mod bad_input; // what can never be processed harms only itself

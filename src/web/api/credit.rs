@@ -151,7 +151,7 @@ pub(super) async fn ledger(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Wanted {
-    /// The kind of job, all of which are of the category `utility`. Not beside `category`.
+    /// The kind of job, all of which are of the category `utility`.
     #[serde(default, deserialize_with = "word")]
     #[param(value_type = Option<String>, pattern = "^(registration_confirmed|prescription_ready|consultation_reminder|credit_purchase_status)$",
         example = "registration_confirmed")]
@@ -176,10 +176,11 @@ fn read_country(text: &str) -> Result<CountryCode, Problem> {
     if text.len() != 2 || !text.bytes().all(|byte| byte.is_ascii_uppercase()) {
         return Err(unfit("country is not two capital letters of ISO 3166: give them, as in ID"));
     }
-    text.parse().map_err(|_| {
-        let detail = format!("there is no country {text}, so there is no price for it");
-        Problem::new(StatusCode::NOT_FOUND, detail).with_reason("no_price")
-    })
+    text.parse().map_err(|_| no_price(format!("there is no country {text}, so there is no price for it")))
+}
+
+fn no_price(detail: String) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, detail).with_reason("no_price")
 }
 
 fn one() -> u32 {
@@ -214,18 +215,18 @@ pub(super) async fn quote(
         return Err(unfit("kind appointment_changed sends no message and costs nothing: name a kind that does"));
     }
     let country = wanted.country.as_deref().map(read_country).transpose()?;
-    if wanted.kind.is_some() && wanted.category.is_some() {
-        return Err(unfit("kind and category are given: give one of them"));
+    // Every kind's template is of this category (tests/integration/api_credit.rs).
+    let category = wanted.category.unwrap_or(Category::Utility);
+    if wanted.kind.is_some() && category != Category::Utility {
+        return Err(no_price(format!("no kind is of the category {category}: leave out one of them")));
     }
     let _turn = state.api.database_turn().await?;
     let mut tx = state.read_of(holder.tenant_id).await.map_err(super::database)?;
     let tenant = tenant_of(&mut tx, holder).await?;
     let book = price_store::load(&mut *tx).await.map_err(super::database)?;
     let available = get_balance(&mut *tx, tenant.id).await.map_err(ledger_problem)?.available;
-    // Every kind's template is of this category (tests/integration/api_credit.rs).
-    let category = wanted.category.unwrap_or(Category::Utility);
     let date = wanted.date.unwrap_or_else(|| tenant.local_date(Utc::now()));
     let quote = quote::quote(&book, &tenant, available, country, category, date, wanted.count)
-        .map_err(|error| Problem::new(StatusCode::NOT_FOUND, error.to_string()).with_reason("no_price"))?;
+        .map_err(|error| no_price(error.to_string()))?;
     Ok(Json(QuoteView::of(tenant.code, wanted.kind, date, available, quote)))
 }

@@ -74,6 +74,11 @@ fn complete(document: &mut Value) {
         let mut schema = schema(kind);
         let fields = schema.as_object_mut().into_iter();
         fields.for_each(|fields| fields.retain(|name, _| name != "$schema" && name != "$id"));
+        // What is malformed is ignored, since tracing must not stop a message.
+        schema["properties"]["traceparent"] = json!({ "description": "The producer's trace (W3C traceparent)." });
+        if kind == Kind::CreditPurchaseStatus {
+            schema["properties"]["data"]["properties"]["amount"] = amount();
+        }
         components["schemas"][name(kind)] = schema;
     }
     let paths = document["paths"].as_object_mut().into_iter().flatten();
@@ -88,6 +93,14 @@ fn complete(document: &mut Value) {
 fn name(kind: Kind) -> String {
     let capital = |word: &str| word[..1].to_ascii_uppercase() + &word[1..];
     kind.as_str().split('_').map(capital).collect()
+}
+
+/// The contract takes numbers too, within what no schema can say; a text says exactly what is meant.
+fn amount() -> Value {
+    json!({
+        "type": ["string", "integer"], "pattern": "^[1-9][0-9]{0,17}(\\.[0-9]{1,6})?$", "minimum": 1,
+        "maximum": 1_000_000_000_000_u64, "description": "How much: a decimal above zero, as a text.", "example": "1000000"
+    })
 }
 
 fn problem() -> Value {

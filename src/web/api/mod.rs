@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State as Shared};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -109,7 +109,6 @@ pub(super) fn router(state: &State) -> Router<State> {
 
 /// Lets a request in that has a key, and tells it how many more there may be.
 async fn guard(Shared(state): Shared<State>, mut request: Request, next: Next) -> Response {
-    let is_options = request.method() == Method::OPTIONS;
     let holder = match admit(&state, request.headers()).await {
         Ok(holder) => holder,
         Err(problem) => return auth::challenge(problem),
@@ -122,12 +121,6 @@ async fn guard(Shared(state): Shared<State>, mut request: Request, next: Next) -
         request.extensions_mut().insert(auth::Caller(Arc::clone(&holder)));
         next.run(request).await
     };
-    // Nothing is asked across origins, so there is nothing to allow but methods.
-    if is_options && response.status() == StatusCode::METHOD_NOT_ALLOWED {
-        let allow = response.headers().get(header::ALLOW).cloned();
-        response = StatusCode::NO_CONTENT.into_response();
-        response.headers_mut().extend(allow.map(|allow| (header::ALLOW, allow)));
-    }
     standing.tell(response.headers_mut());
     response
 }

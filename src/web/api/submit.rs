@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Request, State as Shared};
 use axum::http::{HeaderName, StatusCode, header};
 use kmsnotif_jobs::{InvalidJob, Job, Kind, content_hash, parse};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -18,6 +18,9 @@ use super::recent::Submitted;
 use crate::api_key::{Holder, Scope};
 use crate::notification::store::find_content;
 use crate::tenant::phone;
+
+/// What stands in an address only encoded (RFC 3986, 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A job that waits in the queue; it has no row yet.
 #[derive(Debug, Serialize, ToSchema)]
@@ -91,7 +94,7 @@ pub(super) async fn submit(
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).caused_by(error)
     })?;
     state.api.recent.insert(holder.tenant_id, &job.id, Submitted { content, token });
-    let location = format!("/api/v1/notifications/{}", utf8_percent_encode(&job.id, NON_ALPHANUMERIC));
+    let location = format!("/api/v1/notifications/{}", utf8_percent_encode(&job.id, RESERVED));
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(Queued::new(&holder.tenant, &job.id))))
 }
 

@@ -1,5 +1,6 @@
 //! What every test needs: an app of its own, jobs to enqueue, servers and workers to kill, and polling with limits.
 
+mod api; // the web's router, as a tenant's machine asks it
 mod app; // TestApp and its verbs
 mod browser; // a web, and a browser without scripts
 mod build; // how a TestApp is put together
@@ -15,6 +16,7 @@ mod process; // workers and schedulers that can be killed
 mod receiver; // takes the simulator's webhooks
 mod server; // servers that can be killed
 
+pub use api::Machine;
 pub use app::{TestApp, outcomes};
 pub use browser::{Browser, PASSWORD, Page};
 pub use build::{SECRET_KEYS, keyring};
