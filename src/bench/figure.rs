@@ -48,6 +48,9 @@ figures! {
     BODY_P99 "body_of_100_ms_p99" "webhook to 200, bodies of 100 statuses, p99" "ms" 2;
     SINGLE_P50 "body_of_1_ms_p50" "webhook to 200, 2,000/s of one status, p50" "ms" 2;
     SINGLE_P99 "body_of_1_ms_p99" "webhook to 200, 2,000/s of one status, p99" "ms" 2;
+    SUBMITS_PER_SECOND "submits_per_second" "API submissions/s at full speed" "" 0;
+    SUBMIT_P50 "submit_ms_p50" "API submission to 202 at 3,000/s, p50" "ms" 2;
+    SUBMIT_P99 "submit_ms_p99" "API submission to 202 at 3,000/s, p99" "ms" 2;
     WORKER_MEMORY "worker_memory_mb_peak" "memory of a worker, peak" "MB" 1;
     IDLE_CPU "worker_idle_cpu_percent" "CPU of an idle worker" "% of a core" 2;
     WRITE_BATCH "write_batch_mean" "steps per transaction" "" 1;

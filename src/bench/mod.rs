@@ -9,7 +9,9 @@
 //! With `--webhook` Meta's status events of all jobs follow, at a fixed rate, through a web of its own (`webhook`).
 //! With `--rate` one tenant has all jobs and a slow sender, and another one is measured beside it (`paced`).
 //! With `--ledger` there are neither queue nor stub: jobs go through reservation and posting only (`ledger`).
+//! With `--api` there are no workers: machines submit jobs over HTTP (`api`).
 //! A run that lost, doubled or mischarged anything fails: a speed without correctness is no figure.
+mod api;
 mod check;
 mod child;
 pub mod figure;
@@ -49,6 +51,9 @@ pub struct Plan {
     /// Only reservation and posting.
     #[serde(default)]
     pub ledger: bool,
+    /// Only submitting over HTTP.
+    #[serde(default)]
+    pub api: bool,
     /// Status events of all jobs too.
     #[serde(default)]
     pub webhook: bool,
@@ -116,7 +121,8 @@ pub async fn run(
         servers = Some(home.servers.clone());
         // What is dropped ends its children, so nothing works in the place that is removed.
         let done = tokio::select! {
-            done = run_one(&plan, &home, tell), if !plan.ledger => done,
+            done = run_one(&plan, &home, tell), if !plan.ledger && !plan.api => done,
+            done = Box::pin(api::run_once(&plan, &home, tell)), if plan.api => done,
             done = ledger::run_once(&plan, &home, tell), if plan.ledger => done,
             () = &mut stop => Err(anyhow::anyhow!("the bench was stopped by a signal")),
         };

@@ -20,7 +20,8 @@ use crate::config::{DatabaseConfig, RedisConfig, WorkerConfig, environment};
     kmsnotif bench --runs 5 --compare before.json\n  kmsnotif bench --latency 100 --concurrency 2000\n  \
     kmsnotif bench --webhook --trickle 0   status events too, at Meta's rate\n  \
     kmsnotif bench --rate 80 --jobs 1000000 --trickle-seconds 60\n  \
-    kmsnotif bench --ledger --runs 3       only reservation and posting, of one tenant\n\n\
+    kmsnotif bench --ledger --runs 3       only reservation and posting, of one tenant\n  \
+    kmsnotif bench --api                   only submitting over HTTP\n\n\
     The way: Redis, reservation, rendering, HTTP, result, posting, acknowledgement. It makes a database and a \
     namespace of its own on the servers of DATABASE_URL and REDIS_URL, runs workers against a built-in stub of the \
     Cloud API, checks that every job was sent and charged exactly once, and removes everything again. Postgres must \
@@ -44,6 +45,9 @@ pub struct Args {
     /// Only reservation and posting of one tenant's jobs, by the batches of the pipeline; then the ledger is verified.
     #[arg(long, conflicts_with_all = ["tenants", "hot", "workers", "latency", "trickle", "idle_seconds"])]
     ledger: bool,
+    /// Only submitting through the API: half of the jobs at 3,000/s, half at full speed, by a machine of each tenant.
+    #[arg(long, conflicts_with_all = ["ledger", "rate", "webhook", "workers", "latency", "trickle", "idle_seconds"])]
+    api: bool,
     /// Then Meta's status events of all jobs: 10,000/s in bodies of 100, and 2,000/s in bodies of one.
     #[arg(long, conflicts_with = "ledger")]
     webhook: bool,
@@ -155,6 +159,7 @@ impl Args {
             rate: self.rate,
             hot: self.hot,
             ledger: self.ledger,
+            api: self.api,
             webhook: self.webhook,
             jobs: self.jobs as usize,
             warm_up: self.warm_up as usize,
