@@ -79,15 +79,15 @@ pub(super) async fn find_id(
 }
 
 /// Streams users by their addresses; of one tenant, if one is given.
-pub fn list(
-    pool: &PgPool,
+pub fn list<'a, E: PgExecutor<'a> + 'a>(
+    executor: E,
     tenant: Option<TenantId>,
     limit: Option<i64>,
-) -> impl Stream<Item = Result<User, sqlx::Error>> + '_ {
+) -> impl Stream<Item = Result<User, sqlx::Error>> + use<'a, E> {
     sqlx::query(select_user!("where ($1::uuid is null or u.tenant_id = $1) order by u.email limit $2"))
         .bind(tenant)
         .bind(limit)
-        .fetch(pool)
+        .fetch(executor)
         .map(|row| read(&row?))
 }
 

@@ -67,10 +67,10 @@ async fn show(ask: &Ask, wrong: Option<&Wrong>) -> Answer {
     let tenant = ask.tenant()?;
     let mut tx = ask.read().await?;
     let balance = ledger_store::get_balance(&mut *tx, tenant.id).await.map_err(broken)?;
-    tx.rollback().await?;
     let filter =
         purchase_store::PurchaseFilter { tenant: Some(tenant.id), status: None, limit: Some(PURCHASES), before: None };
-    let orders: Vec<Purchase> = purchase_store::list(&ask.state.pool, &filter).try_collect().await?;
+    let orders: Vec<Purchase> = purchase_store::list(&mut *tx, &filter).try_collect().await?;
+    tx.rollback().await?;
     let page = match wrong {
         Some(wrong) => ask.refused("credits.html", wrong).await?,
         None => ask.page("credits.html").await?,
@@ -129,7 +129,9 @@ pub(super) async fn purchase(ask: Ask) -> Answer {
 /// The purchase that the address names, if it is this tenant's.
 async fn find_purchase(ask: &Ask) -> Result<Purchase, Failure> {
     let id: Uuid = ask.part("purchase")?.parse().map_err(|_| Failure::not_found())?;
-    let found = purchase_store::find(&ask.state.pool, id).await?;
+    let mut tx = ask.read().await?;
+    let found = purchase_store::find(&mut *tx, id).await?;
+    tx.rollback().await?;
     let tenant = ask.tenant()?.id;
     found.filter(|purchase| purchase.tenant_id == tenant).ok_or_else(Failure::not_found)
 }
@@ -284,7 +286,7 @@ pub(super) async fn statement(ask: Ask) -> Answer {
         return Err(Failure::not_found());
     }
     let asked = Asked { tenant: tenant.id, time_zone: zone, month };
-    let statements = ledger_store::statement(&ask.state.pool, &asked).await.map_err(broken)?;
+    let statements = ledger_store::statement(ask.access()?, &asked).await.map_err(broken)?;
     ask.page("statement.html")
         .await?
         .with("month", &month.to_string())

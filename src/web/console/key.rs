@@ -40,7 +40,9 @@ pub(super) async fn page(ask: Ask) -> Answer {
 }
 
 async fn show(ask: &Ask, wrong: Option<&Wrong>, made: Option<&str>) -> Answer {
-    let keys: Vec<ApiKey> = store::list(&ask.state.pool, Some(ask.tenant()?.id), true).try_collect().await?;
+    let mut tx = ask.read().await?;
+    let keys: Vec<ApiKey> = store::list(&mut *tx, Some(ask.tenant()?.id), true).try_collect().await?;
+    tx.rollback().await?;
     let page = match wrong {
         Some(wrong) => ask.refused("keys.html", wrong).await?,
         None => ask.page("keys.html").await?,

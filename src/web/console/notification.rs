@@ -43,9 +43,9 @@ pub(super) async fn page(ask: Ask) -> Answer {
     let mut tx = ask.begin().await?;
     let view = find_by_id(&mut tx, tenant.id, id).await?.ok_or_else(Failure::not_found)?;
     record_view(&ask, &mut tx, &id.to_string(), json!({ "status": view.status })).await?;
-    tx.commit().await?;
     let filter = ledger_store::EntryFilter { notification: Some(id), ..ledger_store::EntryFilter::default() };
-    let entries: Vec<Entry> = ledger_store::list(&ask.state.pool, tenant.id, &filter).try_collect().await?;
+    let entries: Vec<Entry> = ledger_store::list(&mut *tx, tenant.id, &filter).try_collect().await?;
+    tx.commit().await?;
     let status: Status = view.status.parse().map_err(Failure::broken)?;
     let decides = super::permission::find("POST", "/t/{tenant}/log/{notification}/resend")
         .is_some_and(|rule| rule.who.includes(ask.user.role));

@@ -40,7 +40,9 @@ pub(super) async fn page(ask: Ask) -> Answer {
 
 async fn show(ask: &Ask, wrong: Option<&Wrong>) -> Answer {
     let tenant = ask.tenant()?;
-    let rows: Vec<OptOut> = store::list(&ask.state.pool, tenant.id, None, Some(ROWS)).try_collect().await?;
+    let mut tx = ask.read().await?;
+    let rows: Vec<OptOut> = store::list(&mut *tx, tenant.id, None, Some(ROWS)).try_collect().await?;
+    tx.rollback().await?;
     let page = match wrong {
         Some(wrong) => ask.refused("opt_outs.html", wrong).await?,
         None => ask.page("opt_outs.html").await?,

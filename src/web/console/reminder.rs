@@ -60,7 +60,9 @@ pub(super) async fn page(ask: Ask) -> Answer {
     };
     let mut rows: Vec<ReminderView> = Vec::new();
     if wrong.is_empty() {
-        rows = store::list(&ask.state.pool, tenant.id, filter).try_collect().await?;
+        let mut tx = ask.read().await?;
+        rows = store::list(&mut *tx, tenant.id, filter).try_collect().await?;
+        tx.rollback().await?;
     }
     let cut = rows.len() > ROWS;
     rows.truncate(ROWS);

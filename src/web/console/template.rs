@@ -33,11 +33,13 @@ struct Group {
 /// The page.
 pub(super) async fn page(ask: Ask) -> Answer {
     let (tenant, templates) = (ask.tenant()?, &ask.state.console.templates);
-    let overrides = overrides_of(&ask.state.pool, tenant).await?;
+    let mut tx = ask.read().await?;
+    let overrides = overrides_of(&mut *tx, tenant).await?;
     let known = match &tenant.configuration {
-        Some(configuration) => list_known(&ask.state.pool, tenant.id, &configuration.waba_id).await?,
+        Some(configuration) => list_known(&mut *tx, tenant.id, &configuration.waba_id).await?,
         None => std::collections::HashMap::new(),
     };
+    tx.rollback().await?;
     let mut groups: Vec<Group> = Vec::new();
     for template in overrides.all(templates) {
         let source = embedded(template.kind).ok_or_else(|| Failure::broken("a template without its source"))?;

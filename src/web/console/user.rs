@@ -48,7 +48,12 @@ fn roles(ask: &Ask) -> &'static [Role] {
 
 async fn show(ask: &Ask, wrong: Option<&Wrong>) -> Answer {
     let tenant = ask.tenant.as_ref().map(|tenant| tenant.id);
-    let users: Vec<User> = store::list(&ask.state.pool, tenant, Some(ROWS)).try_collect().await?;
+    let mut tx = match &ask.tenant {
+        Some(_) => ask.read().await?,
+        None => ask.read_all().await?,
+    };
+    let users: Vec<User> = store::list(&mut *tx, tenant, Some(ROWS)).try_collect().await?;
+    tx.rollback().await?;
     let rows: Vec<Row> = users
         .into_iter()
         .map(|user| Row {

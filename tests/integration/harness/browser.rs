@@ -12,12 +12,13 @@ use kmsnotif::telemetry::metric::{Metrics, install_metrics};
 use kmsnotif::web;
 use reqwest::{Method, StatusCode};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 use super::app::TestApp;
 use super::build::keyring;
 
 /// A process has one recorder of metrics.
-static METRICS: LazyLock<Metrics> = LazyLock::new(|| install_metrics().unwrap());
+pub(super) static METRICS: LazyLock<Metrics> = LazyLock::new(|| install_metrics().unwrap());
 
 /// The password of everybody.
 pub const PASSWORD: &str = "kuda baterai staples";
@@ -121,6 +122,17 @@ impl Browser {
 impl TestApp {
     /// Starts a web inside this process, until the test's runtime ends; its address.
     pub async fn start_web(&self) -> String {
+        let (url, stop) = self.start_web_to_stop().await;
+        // Kept until the runtime ends.
+        tokio::spawn(async move {
+            std::future::pending::<()>().await;
+            drop(stop);
+        });
+        url
+    }
+
+    /// As [`start_web`](Self::start_web), until it is told to stop.
+    pub async fn start_web_to_stop(&self) -> (String, oneshot::Sender<()>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let parts = web::Parts {
@@ -139,8 +151,12 @@ impl TestApp {
             metrics: METRICS.clone(),
             schema_version: kmsnotif::cli::database::schema_version(),
         };
-        tokio::spawn(web::run(parts, listener, std::future::pending()));
-        url
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async {
+            let _ = stopped.await;
+        };
+        tokio::spawn(web::run(parts, listener, stopped));
+        (url, stop)
     }
 
     /// Adds a user; tenants' roles are of `tenant`.
