@@ -3,6 +3,8 @@
 //! A task that panics is gone, and nobody is told: whoever needs its work waits for good. So a process starts such
 //! tasks here, ends in order when one of them panicked, and is started anew by whatever watches it.
 
+use std::io;
+
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -20,6 +22,23 @@ impl Tasks {
             let _alarm = alarm;
             task.await;
         })
+    }
+
+    /// Starts a task on a thread of its own, with timers and sockets of its own.
+    ///
+    /// For one that often waits for a moment and on whom many others wait: among them it would stand in line each time.
+    pub fn spawn_thread<F: Future<Output = ()>>(
+        &self,
+        name: &'static str,
+        task: impl FnOnce() -> F + Send + 'static,
+    ) -> io::Result<()> {
+        let alarm = Alarm { name, panicked: self.panicked.clone() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let _alarm = alarm;
+            runtime.block_on(async { task().await });
+        })?;
+        Ok(())
     }
 
     /// Completes with its name once a task has panicked.
@@ -71,5 +90,12 @@ mod tests {
         assert_eq!(tasks.panicked().await, "the third");
         assert!(third.await.unwrap_err().is_panic());
         assert_eq!(tasks.check(), Err(Panicked("the third")));
+    }
+
+    #[tokio::test]
+    async fn a_panic_on_a_thread_is_told_too() {
+        let tasks = Tasks::default();
+        tasks.spawn_thread("the writer", || async { panic!("as a test wants it") }).unwrap();
+        assert_eq!(tasks.panicked().await, "the writer");
     }
 }

@@ -133,17 +133,15 @@ async fn reserve_and_post(ctx: &Arc<Ctx>, requests: Vec<Request>, in_hand: usize
 }
 
 async fn pair(ctx: &Ctx, request: Request) -> anyhow::Result<()> {
-    let admitted = match ctx.writers.admit(request).await? {
+    let admitted = match ctx.writer.admit(request).await? {
         Admission::Send(admitted) => admitted,
         other => bail!("a job was not admitted: {other:?}"),
     };
-    let wamid = format!("wamid.{}", admitted.notification_id.simple());
-    ctx.writers
+    let wamid = format!("wamid.{}", admitted.record.notification_id.simple());
+    ctx.writer
         .settle(settle::Request {
-            tenant_id: admitted.known.tenant.id,
             tenant_code: admitted.known.tenant.code.clone(),
-            notification_id: admitted.notification_id,
-            attempt: admitted.attempt,
+            record: admitted.record.clone(),
             answer: Answer::Accepted { wamid },
             text: Some(Text {
                 template: "registration_confirmed".to_owned(),

@@ -72,8 +72,8 @@ pub(crate) enum Admission {
 #[derive(Debug)]
 pub(crate) struct Admitted {
     pub(crate) known: Arc<Known>,
-    pub(crate) notification_id: NotificationId,
-    pub(crate) attempt: i32,
+    /// The notification as admission left it.
+    pub(crate) record: Arc<Record>,
     pub(crate) recipient: E164,
     pub(crate) language: kmsnotif_jobs::Language,
     pub(crate) job: Arc<Job>,
@@ -157,7 +157,7 @@ impl<'a> Batch<'a> {
         change.record.attempt = 1;
         change.record.attempt_started_at = Some(request.started_at);
         change.status(Status::Sending, None);
-        let admission = send(request, change.record.notification_id, 1);
+        let admission = send(request, &change.record);
         self.fresh.push(Fresh { change, request });
         admission
     }
@@ -173,9 +173,7 @@ impl<'a> Batch<'a> {
     /// The same delivery token again: a retry that is due, or a worker that died.
     fn decide_again(&mut self, request: &Request, record: Record) -> Admission {
         match record.status {
-            Status::Sending if record.attempt_started_at == Some(request.started_at) => {
-                send(request, record.notification_id, record.attempt)
-            }
+            Status::Sending if record.attempt_started_at == Some(request.started_at) => send(request, &record),
             Status::Sending => {
                 tracing::warn!(
                     notification = %record.notification_id, attempt = record.attempt,
@@ -233,7 +231,7 @@ impl<'a> Batch<'a> {
             self.changes.push(change);
             return Admission::Settled(Outcome::Done);
         }
-        let admission = send(request, change.record.notification_id, change.record.attempt);
+        let admission = send(request, &change.record);
         self.changes.push(change);
         admission
     }
@@ -295,14 +293,13 @@ impl<'a> Batch<'a> {
     }
 }
 
-fn send(request: &Request, notification_id: NotificationId, attempt: i32) -> Admission {
+fn send(request: &Request, record: &Record) -> Admission {
     let Some(recipient) = request.recipient else {
         return Admission::Settled(Outcome::Reject { error: "to is no phone number".to_owned() });
     };
     Admission::Send(Admitted {
         known: request.known.clone(),
-        notification_id,
-        attempt,
+        record: Arc::new(record.clone()),
         recipient,
         language: request.language,
         job: request.job.clone(),

@@ -4,6 +4,7 @@
 //! makes the next batch. So a lone job loses no time, and the cost per job falls as the load grows.
 
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +66,17 @@ impl<W: Write> Batches<W> {
             tasks.spawn("a writer of batches", serve(write.clone(), receiver.clone(), size));
         }
         Self { requests }
+    }
+
+    /// Starts one writer on a thread of its own: a transaction is many short waits, and all jobs wait for it.
+    pub(crate) fn start_on_thread<F>(write: F, size: usize, tasks: &Tasks) -> io::Result<Self>
+    where
+        F: FnOnce() -> W + Send + 'static,
+    {
+        let (requests, receiver) = mpsc::channel(size * 4);
+        let receiver = Arc::new(Mutex::new(receiver));
+        tasks.spawn_thread("a writer of batches", move || serve(Arc::new(write()), receiver, size))?;
+        Ok(Self { requests })
     }
 
     /// Has one request written; waits as long as the database is away.

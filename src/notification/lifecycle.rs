@@ -298,4 +298,4 @@ fn awaits_admission(record: &Record) -> bool {
 
 #[cfg(test)]
 #[path = "lifecycle_test.rs"]
-mod tests;
+pub(crate) mod tests;

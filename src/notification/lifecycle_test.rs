@@ -15,7 +15,7 @@ fn now() -> DateTime<Utc> {
 }
 
 /// A notification in its first attempt, its price held.
-fn sending() -> Record {
+pub(crate) fn sending() -> Record {
     Record {
         tenant_id: TenantId(Uuid::nil()),
         notification_id: Uuid::nil(),

@@ -66,8 +66,8 @@ use route::priority;
 
 /// Jobs that share a transaction at most.
 const BATCH_MAX: usize = 500;
-/// Transactions at once, each of tenants of its own: while one waits for Postgres, another prepares and reads.
-const WRITERS: usize = 2;
+/// Connections of the writer: one for its transaction, and one for prices that it has to load anew.
+const WRITER_CONNECTIONS: u32 = 2;
 /// How often settings that changed are loaded for the pace of lanes.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
 /// How often events that a crash left behind are looked for.
@@ -119,12 +119,15 @@ impl Pipeline {
         let events = Arc::new(Events::new(parts.redis.clone(), &parts.namespace));
         let publisher = event::Publisher::start(events.clone(), parts.pool.clone(), &parts.tasks);
         let stuck = Arc::new(store::Stuck::default());
-        let writer = writer::Writer {
-            pool: parts.pool.clone(),
-            settings: settings.clone(),
-            publisher: publisher.clone(),
-            limits: parts.limits,
-            stuck: stuck.clone(),
+        let (pool, limits) = (parts.pool.clone(), parts.limits);
+        let (its_settings, its_publisher, its_stuck) = (settings.clone(), publisher.clone(), stuck.clone());
+        let writer = move || writer::Writer {
+            // Sockets belong to the thread that opens them.
+            pool: own_pool(&pool),
+            settings: its_settings,
+            publisher: its_publisher,
+            limits,
+            stuck: its_stuck,
         };
         let (deadline, deadline_receiver) = watch::channel(None);
         let (stopping, stopping_receiver) = watch::channel(false);
@@ -137,7 +140,7 @@ impl Pipeline {
             queue: Queue::new(parts.redis, &parts.namespace),
             events: events.clone(),
             gate: gate::Gate::default(),
-            writers: writer::Writers::start(&writer, WRITERS, BATCH_MAX, &parts.tasks),
+            writer: batch::Batches::start_on_thread(writer, BATCH_MAX, &parts.tasks)?,
             lease: parts.lease,
             deadline: deadline_receiver,
         });
@@ -168,6 +171,11 @@ impl Pipeline {
         self.deadline.send_replace(Some(at));
         self.stopping.send_replace(true);
     }
+}
+
+/// Connections of the writer's own thread, to the same place.
+fn own_pool(pool: &PgPool) -> PgPool {
+    pool.options().clone().max_connections(WRITER_CONNECTIONS).connect_lazy_with((*pool.connect_options()).clone())
 }
 
 /// The hasher of phone numbers; its key is made by whoever needs it first, and stays.

@@ -109,12 +109,12 @@ impl World {
         })
     }
 
-    fn settle(&self, asked: Asked, attempt: i32, error: SendError) -> Step {
+    async fn settle(&self, asked: Asked, error: SendError) -> Step {
         Step::Settle(Arc::new(settle::Request {
-            tenant_id: self.tenants[asked.of],
             tenant_code: format!("t{}", asked.of),
-            notification_id: asked.notification,
-            attempt,
+            record: Arc::new(
+                settle::tests::opened(&self.writer.pool, self.tenants[asked.of], asked.notification).await,
+            ),
             answer: Answer::Failed(error),
             text: None,
             finished_at: super::process::now_in_micros(),
@@ -260,7 +260,7 @@ async fn a_refusal_because_of_marketing_stops_marketing_only(pool: PgPool) {
     let refused = asked(0, "A", Category::Marketing);
     assert!(world.write(&[world.admit(refused)]).await[0]);
     let next = [
-        world.settle(refused, 1, stopped_marketing()),
+        world.settle(refused, stopped_marketing()).await,
         world.admit(asked(0, "A2", Category::Marketing)),
         world.admit(asked(0, "A3", Category::Utility)),
     ];
@@ -276,7 +276,7 @@ async fn a_refusal_because_of_marketing_stops_marketing_only(pool: PgPool) {
     // Any other refusal says nothing of the patient.
     let other = asked(1, "C", Category::Utility);
     world.write(&[world.admit(other)]).await;
-    world.write(&[world.settle(other, 1, SendError::new(Class::Rejected, "x").with_code(Some(131_026)))]).await;
+    world.write(&[world.settle(other, SendError::new(Class::Rejected, "x").with_code(Some(131_026))).await]).await;
     let opt_outs: i64 = sqlx::query_scalar("select count(*) from opt_out").fetch_one(&pool).await.unwrap();
     assert_eq!(opt_outs, 2);
     world.check(2).await;
@@ -310,7 +310,7 @@ async fn what_waits_after_an_attempt_ends_as_cancelled_and_its_credit_is_free(po
     let world = World::new(&pool).await;
     let waiting = asked(0, "A", Category::Utility);
     assert!(world.write(&[world.admit(waiting)]).await[0]);
-    world.write(&[world.settle(waiting, 1, SendError::new(Class::Unavailable, "later"))]).await;
+    world.write(&[world.settle(waiting, SendError::new(Class::Unavailable, "later")).await]).await;
     assert_eq!(world.standing("A").await.0, "waiting");
     world.check(1).await;
     world.report(&[keyword("1001", "6281234567890", "BERHENTI", 0)]).await;
@@ -337,7 +337,7 @@ async fn what_waits_is_looked_for_by_the_number_it_was_admitted_with(pool: PgPoo
     let world = World::new(&pool).await;
     let waiting = asked(0, "A", Category::Utility);
     assert!(world.write(&[world.admit(waiting)]).await[0]);
-    world.write(&[world.settle(waiting, 1, SendError::new(Class::Unavailable, "later"))]).await;
+    world.write(&[world.settle(waiting, SendError::new(Class::Unavailable, "later")).await]).await;
     world.report(&[keyword("1001", "6281234567890", "STOP", 0)]).await;
     sqlx::query("update notification set due_at = now()").execute(&pool).await.unwrap();
     // The tenant's country changed: the same bytes would be read as another number, and so as other content.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, Span, field, trace_span};
 
 use super::admit::{self, Admission, Admitted};
-use super::batch::Unwritten;
+use super::batch::{Batches, Unwritten};
 use super::event;
 use super::gate::Gate;
 use super::lifecycle::Answer;
@@ -20,7 +20,7 @@ use super::settle;
 use super::standing::{self, Heard};
 use super::withhold::{self, Probe};
 use super::wording;
-use super::writer::Writers;
+use super::writer::Writer;
 use crate::queue::{Delivery, Events, Outcome, Queue};
 use crate::reminder;
 use crate::render::{Category, Input, Message, RenderError, Template, Templates};
@@ -45,7 +45,7 @@ pub struct Ctx {
     pub(crate) whatsapp: whatsapp::Client,
     pub(crate) queue: Queue,
     pub(crate) events: Arc<Events>,
-    pub(crate) writers: Writers,
+    pub(crate) writer: Batches<Writer>,
     pub(super) gate: Gate,
     /// How long a worker that gives no sign of life keeps its jobs.
     pub(crate) lease: Duration,
@@ -85,7 +85,8 @@ async fn deliver(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx) -> Outcome {
         Ok(Admission::Stale) => return Outcome::Delay { until: Utc::now() + DATABASE_AWAY },
     };
     let span = Span::current();
-    span.record("notification", field::display(admitted.notification_id)).record("attempt", admitted.attempt);
+    span.record("notification", field::display(admitted.record.notification_id))
+        .record("attempt", admitted.record.attempt);
     let template = wording::choose(&ctx.templates, &admitted.known, job.kind(), admitted.language);
     let rendered = trace_span!(target: trace::TARGET, "render").in_scope(|| {
         let template = template.ok_or(RenderError::NoMessage(job.kind()))?;
@@ -100,7 +101,7 @@ async fn deliver(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx) -> Outcome {
             (answer, Some(Text { template, language, message }))
         }
         Err::<_, RenderError>(error) => {
-            tracing::error!(notification = %admitted.notification_id, %error, "the message could not be rendered");
+            tracing::error!(notification = %admitted.record.notification_id, %error, "the message could not be rendered");
             (Answer::Unrendered, None)
         }
     };
@@ -184,7 +185,7 @@ async fn ask(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx, probe: &mut Probe) 
         }
         let mut request = prepare(delivery.token(), job, known, ctx, notification_id, started_at);
         request.template_refused &= !probe.of_template;
-        match ctx.writers.admit(request).await {
+        match ctx.writer.admit(request).await {
             Ok(Admission::Stale) => {}
             Ok(admission) => return Ok(admission),
             Err(Unwritten::Spoiled(error)) => {
@@ -277,8 +278,8 @@ async fn send(ctx: &Ctx, admitted: &Admitted, message: &Message) -> Answer {
         message.parameters.iter().map(|parameter| (parameter.name.as_str(), parameter.value.as_str())).collect();
     let opaque = Opaque {
         tenant: admitted.known.tenant.id.0,
-        notification: admitted.notification_id,
-        attempt: admitted.attempt,
+        notification: admitted.record.notification_id,
+        attempt: admitted.record.attempt,
     };
     let outgoing = Outgoing {
         to: admitted.recipient.as_str(),
@@ -340,21 +341,19 @@ async fn settle(ctx: &Ctx, admitted: &Admitted, answer: Answer, text: Option<Tex
     // Settling takes it.
     let heard = Heard::from(&answer);
     let request = settle::Request {
-        tenant_id: admitted.known.tenant.id,
         tenant_code: admitted.known.tenant.code.clone(),
-        notification_id: admitted.notification_id,
-        attempt: admitted.attempt,
+        record: admitted.record.clone(),
         answer,
         text,
         finished_at: Utc::now().max(admitted.started_at),
     };
-    let outcome = match ctx.writers.settle(request).await {
+    let outcome = match ctx.writer.settle(request).await {
         Ok(outcome) => outcome,
         // The process ends; whoever gets the job next finds that a worker ended while it sent.
         Err(Unwritten::Ended) => Outcome::Delay { until: Utc::now() },
         Err(unwritten) => {
             // The answer cannot be stored: the row stays in `sending`, and a status event or the sweep settles it.
-            tracing::error!(notification = %admitted.notification_id, error = %unwritten, "an answer could not be stored");
+            tracing::error!(notification = %admitted.record.notification_id, error = %unwritten, "an answer could not be stored");
             Outcome::Done
         }
     };

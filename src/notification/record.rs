@@ -85,11 +85,13 @@ pub(crate) struct Change {
     pub(crate) told: bool,
     /// A patient hears nothing for lack of credit, and did not go without for it before: the tenant is told.
     pub(crate) lacks_credit: bool,
+    /// The row was not read: it must still be `sending` with this `seq` when the change is written.
+    pub(crate) unread_seq: Option<i32>,
 }
 
 impl Change {
     pub(crate) fn of(record: Record) -> Self {
-        Self { record, attempt: None, movement: None, told: false, lacks_credit: false }
+        Self { record, attempt: None, movement: None, told: false, lacks_credit: false, unread_seq: None }
     }
 
     /// Moves to a status; producers are told when it is another.

@@ -49,7 +49,7 @@ pub(super) async fn learn(ctx: &Ctx, admitted: &Admitted, heard: &Heard) {
         Heard::Failed(error) => match error.class() {
             Class::Throttled(scope) => {
                 let (tenant, to) = (&admitted.known.tenant, &admitted.job.to);
-                throttle::slow_down(ctx, tenant, to, admitted.attempt, scope, error).await;
+                throttle::slow_down(ctx, tenant, to, admitted.record.attempt, scope, error).await;
             }
             Class::SenderBlocked => block(ctx, admitted, error).await,
             Class::Template => hold_template(ctx, admitted, error).await,

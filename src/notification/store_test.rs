@@ -230,10 +230,8 @@ impl World {
                 })
             }
             Part::Settle { of, answer } => Step::Settle(Arc::new(settle::Request {
-                tenant_id: self.tenant,
                 tenant_code: self.code.clone(),
-                notification_id: self.jobs[*of].0,
-                attempt: self.attempt(*of).await,
+                record: Arc::new(settle::tests::opened(&self.pool, self.tenant, self.jobs[*of].0).await),
                 answer: answer.clone(),
                 text: None,
                 finished_at: now(),

@@ -1,8 +1,8 @@
 //! The transaction that concurrent jobs share: answers are settled and new jobs admitted in it, each decided alone.
 //!
 //! The locks of the tenants' accounts come first and make every decision and its write one step. Answers come before
-//! admissions, because a refusal gives credit back. Both kinds of a tenant share one writer: two would wait for each
-//! other's account. Tenants are divided among the writers, so that one's commit leaves the other time to decide.
+//! admissions, because a refusal gives credit back. Both kinds share one writer: two would wait for each other's
+//! accounts, and each of their transactions would pay for a commit of its own.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -24,7 +24,6 @@ use super::store::{self, Existing, FreeAccounts, Locked, Stuck};
 use crate::opt_out::{self, OptedOut};
 use crate::queue::Outcome;
 use crate::reminder;
-use crate::task::Tasks;
 use crate::tenant::TenantId;
 
 /// How long an answer rests that is held up.
@@ -42,7 +41,7 @@ impl Step {
     fn tenant(&self) -> (TenantId, &str) {
         match self {
             Step::Admit(request) => (request.known.tenant.id, &request.known.tenant.code),
-            Step::Settle(request) => (request.tenant_id, &request.tenant_code),
+            Step::Settle(request) => (request.record.tenant_id, &request.tenant_code),
         }
     }
 }
@@ -57,7 +56,7 @@ pub(crate) enum Written {
 }
 
 /// Writes steps.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) pool: PgPool,
     pub(crate) settings: Arc<Settings>,
@@ -67,22 +66,7 @@ pub(crate) struct Writer {
     pub(crate) stuck: Arc<Stuck>,
 }
 
-/// Writers side by side, each with tenants of its own: they never wait for each other's accounts.
-#[derive(Debug)]
-pub(crate) struct Writers(Vec<Batches<Writer>>);
-
-impl Writers {
-    /// Starts so many, with batches of at most `size` steps.
-    pub(crate) fn start(writer: &Writer, writers: usize, size: usize, tasks: &Tasks) -> Self {
-        Self((0..writers).map(|_| Batches::start(writer.clone(), 1, size, tasks)).collect())
-    }
-
-    /// A tenant's writer: the end of its id is random.
-    async fn submit(&self, step: Step) -> Result<Written, Unwritten> {
-        let place = step.tenant().0.0.as_u128() % self.0.len() as u128;
-        self.0[place as usize].submit(step).await
-    }
-
+impl Batches<Writer> {
     /// Has a job admitted; one that is held up is for the queue to bring again, for others need its place.
     pub(crate) async fn admit(&self, request: admit::Request) -> Result<Admission, Unwritten> {
         match self.submit(Step::Admit(request)).await? {
@@ -112,9 +96,14 @@ impl Write for Writer {
     const STEP: &'static str = "write";
 
     async fn write(&self, steps: &[Step]) -> Result<Vec<Written>, sqlx::Error> {
+        // Nearly always a notification is still as admission left it, and need not be read to be settled.
+        let mut unread = true;
         loop {
-            if let Some(written) = self.try_write(steps).await? {
-                return Ok(written);
+            match self.try_write(steps, unread).await {
+                Ok(Some(written)) => return Ok(written),
+                Ok(None) => {}
+                Err(sqlx::Error::RowNotFound) if unread => unread = false,
+                Err(error) => return Err(error),
             }
         }
     }
@@ -122,14 +111,16 @@ impl Write for Writer {
 
 impl Writer {
     /// None when prices changed meanwhile: nothing was written, and all of it is decided again.
-    async fn try_write(&self, steps: &[Step]) -> Result<Option<Vec<Written>>, sqlx::Error> {
+    ///
+    /// `RowNotFound` if a notification that was left `unread` is not as admission left it any more.
+    async fn try_write(&self, steps: &[Step], unread: bool) -> Result<Option<Vec<Written>>, sqlx::Error> {
         let mut tx = store::begin(&self.pool).await?;
         let tenants = steps.iter().map(|step| step.tenant().0);
         let FreeAccounts { mut locked, stuck } = store::lock_free_accounts(&mut tx, tenants, &self.stuck).await?;
         let is_ours: Vec<bool> = steps.iter().map(|step| !stuck.contains(&step.tenant().0)).collect();
         let ours: Vec<&Step> = steps.iter().zip(&is_ours).filter(|(_, ours)| **ours).map(|(step, _)| step).collect();
         let stale = self.reload_stale(&mut tx, &ours).await?;
-        let settled = self.settle(&mut tx, &ours).await?;
+        let settled = self.settle(&mut tx, &ours, unread).await?;
         remember_refusals(&mut tx, &ours, &mut locked).await?;
         let now = Utc::now();
         let mut batch = self.open(&mut tx, &ours, &stale, locked, &settled).await?;
@@ -183,7 +174,7 @@ impl Writer {
     }
 
     /// Decides about the answers.
-    async fn settle(&self, tx: &mut PgConnection, steps: &[&Step]) -> Result<Settled, sqlx::Error> {
+    async fn settle(&self, tx: &mut PgConnection, steps: &[&Step], unread: bool) -> Result<Settled, sqlx::Error> {
         let requests: Vec<&settle::Request> = steps
             .iter()
             .filter_map(|step| match step {
@@ -195,10 +186,20 @@ impl Writer {
         if requests.is_empty() {
             return Ok(settled);
         }
-        let ids = requests.iter().map(|request| (request.tenant_id, request.notification_id));
-        settled.records = store::list_by_id(tx, ids).await?;
+        let records = requests.iter().map(|request| &*request.record);
+        settled.records = if unread {
+            records.map(|record| (record.notification_id, record.clone())).collect()
+        } else {
+            store::list_by_id(tx, records.map(|record| (record.tenant_id, record.notification_id))).await?
+        };
+        let mut seen = HashSet::new();
         for request in requests {
-            let (outcome, change) = settle::decide(request, &mut settled.records, self.limits);
+            let (outcome, mut change) = settle::decide(request, &mut settled.records, self.limits);
+            if let Some(change) = &mut change
+                && seen.insert(request.record.notification_id)
+            {
+                change.unread_seq = unread.then_some(request.record.seq);
+            }
             settled.outcomes.push(outcome);
             settled.changes.extend(change);
         }
@@ -273,7 +274,7 @@ async fn remember_refusals(
         .filter_map(|step| match step {
             Step::Settle(request) => match &request.answer {
                 Answer::Failed(error) if error.opts_out() => {
-                    Some((request.tenant_id, request.notification_id, request.finished_at))
+                    Some((request.record.tenant_id, request.record.notification_id, request.finished_at))
                 }
                 _ => None,
             },

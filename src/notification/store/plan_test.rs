@@ -22,7 +22,7 @@ async fn plan(pool: &PgPool, sql: &'static str, parameters: usize) -> Vec<String
 
 async fn assert_by_key(pool: &PgPool, statistics: &str) {
     for (name, sql, parameters) in
-        [("list_by_id", read::LIST_BY_ID, 2), ("list_by_key", read::LIST_BY_KEY, 2), ("update", write::UPDATE, 26)]
+        [("list_by_id", read::LIST_BY_ID, 2), ("list_by_key", read::LIST_BY_KEY, 2), ("update", write::UPDATE, 27)]
     {
         let lines = plan(pool, sql, parameters).await;
         let all = lines.join("\n");
@@ -37,11 +37,9 @@ async fn assert_by_key(pool: &PgPool, statistics: &str) {
         let whole =
             |line: &&&String| line.contains("tenant_id = ") && line.contains("_id = ") && line.contains(" AND ");
         assert_eq!(conditions.iter().filter(whole).count(), conditions.len(), "{}", context());
-        assert!(
-            !lines.iter().any(|line| line.starts_with("Filter") || line.starts_with("Join Filter")),
-            "{}",
-            context()
-        );
+        let mut filters = lines.iter().filter(|line| line.starts_with("Filter") || line.starts_with("Join Filter"));
+        // A row that was found by its key may turn out to be another than expected.
+        assert!(filters.all(|line| line.contains("unread_seq")), "{}", context());
     }
 }
 

@@ -121,11 +121,12 @@ pub(super) const UPDATE: &str = "update notification n set status = c.status, re
      $8::bool[], $9::bool[], $10::bool[], $11::int[], $12::timestamptz[], $13::int[], $14::text[], \
      $15::timestamptz[], $16::timestamptz[], $17::int[], $18::text[], $19::text[], $20::text[], \
      $21::timestamptz[], $22::timestamptz[], $23::timestamptz[], $24::timestamptz[], $25::timestamptz[], \
-     $26::timestamptz[]) \
+     $26::timestamptz[], $27::int[]) \
      as c (tenant_id, notification_id, status, reason, price_id, price, currency, held, posted, refunded, \
      attempt, attempt_started_at, attempts_counted, token, due_at, resolve_at, seq, wamid, billed_type, \
-     billed_category, accepted_at, sent_at, delivered_at, read_at, failed_at, unknown_at) \
- where n.tenant_id = c.tenant_id and n.notification_id = c.notification_id";
+     billed_category, accepted_at, sent_at, delivered_at, read_at, failed_at, unknown_at, unread_seq) \
+ where n.tenant_id = c.tenant_id and n.notification_id = c.notification_id \
+   and (c.unread_seq is null or n.seq = c.unread_seq and n.status = 'sending')";
 
 async fn update(tx: &mut PgConnection, changes: &[Change]) -> Result<(), sqlx::Error> {
     let rows: Vec<&Record> = changes.iter().map(|change| &change.record).collect();
@@ -156,9 +157,10 @@ async fn update(tx: &mut PgConnection, changes: &[Change]) -> Result<(), sqlx::E
         .bind(column!(rows, row => row.read_at))
         .bind(column!(rows, row => row.failed_at))
         .bind(column!(rows, row => row.unknown_at))
+        .bind(column!(changes, change => change.unread_seq))
         .execute(tx)
         .await?;
-    // The accounts are locked and the rows were read under that lock, so every one of them is still there.
+    // The accounts are locked, so every row that was read under that lock is still there and as it was.
     if done.rows_affected() != changes.len() as u64 {
         return Err(sqlx::Error::RowNotFound);
     }
