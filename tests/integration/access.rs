@@ -27,6 +27,11 @@ const ROWS: &[(&str, &str, &str)] = &[
         "source, number, slice, members, digest, created_at",
         "'act', 1, 1, decode(repeat('00', 24), 'hex'), sha256(''), now()",
     ),
+    (
+        "console_user",
+        "user_id, email, role, language, password_hash, created_by",
+        "ID, ID::text || '@b.example', 'finance', 'id', 'x', 'x'",
+    ),
     ("duplicate_delivery", "notification_id, attempt", "ID, 1"),
     ("erasure_mark", "erased_until", "ID"),
     ("erasure_pending", "notification_id", "ID"),
@@ -52,6 +57,7 @@ const ROWS: &[(&str, &str, &str)] = &[
         "notification_id, job_id, category, status, language, token, created_at",
         "uuid_floor(now()), 'J', 'utility', 'read', 'id', 't', now()",
     ),
+    ("notification_day", "day, status, event_count", "current_date, 'sent', 1"),
     ("notification_key", "job_id, notification_id, content_hash", "'J', ID, sha256('')"),
     (
         "opt_out",
