@@ -13,6 +13,7 @@ pub mod job_outbox; // jobs of our own, on their way into Redis
 pub mod mail; // e-mails to tenants, through an outbox
 pub mod notification; // the heart: admit, render, send, settle
 pub mod opt_out; // patients who want no messages
+pub mod people; // who logs in to the console, and what they may
 pub mod queue; // an apalis Backend over Redis Streams
 pub mod reminder; // appointments and what is planned from them
 pub mod render; // templates to messages

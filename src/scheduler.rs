@@ -19,7 +19,7 @@ use crate::config::{MailConfig, RedisConfig, RetentionConfig, WhatsAppConfig, Wo
 use crate::credit::{alert, ledger, purchase};
 use crate::mail::{self, Composer, Delivery, Relay};
 use crate::notification::resolver::Resolver;
-use crate::notification::{Limits, erasure, month, retention, store, sweep};
+use crate::notification::{Limits, erasure, month, retention, store, sweep, tally};
 use crate::queue::{Events, Queue};
 use crate::render::Templates;
 use crate::secret::Keyring;
@@ -120,6 +120,7 @@ impl Scheduler {
         // What these two are at is rolled back when they end, and is done by whoever is next.
         duties.spawn(audit::keep_sealing(pool.clone(), self.keyring));
         duties.spawn(ledger::store::keep_rolling_up(pool.clone()));
+        duties.spawn(tally::keep_counting(pool.clone()));
         tracing::info!(?patience, "scheduler starts");
         tokio::select! {
             () = stop => {}

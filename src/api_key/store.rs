@@ -5,7 +5,7 @@ use futures::stream::{Stream, StreamExt as _};
 use serde_json::json;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgExecutor, PgPool, Row as _};
+use sqlx::{PgConnection, PgExecutor, Row as _};
 use uuid::Uuid;
 
 use super::{ApiKey, Holder, KeyError, KeyHash, Scope, generate};
@@ -108,17 +108,17 @@ async fn get(tx: &mut PgConnection, id: Uuid) -> Result<ApiKey, KeyError> {
 }
 
 /// Streams keys, the oldest first.
-pub fn list(
-    pool: &PgPool,
+pub fn list<'a, E: PgExecutor<'a> + 'a>(
+    executor: E,
     tenant: Option<TenantId>,
     revoked_too: bool,
-) -> impl Stream<Item = Result<ApiKey, sqlx::Error>> + '_ {
+) -> impl Stream<Item = Result<ApiKey, sqlx::Error>> + use<'a, E> {
     sqlx::query(select_key!(
         "where ($1::uuid is null or k.tenant_id = $1) and ($2 or k.revoked_at is null) order by k.api_key_id"
     ))
     .bind(tenant)
     .bind(revoked_too)
-    .fetch(pool)
+    .fetch(executor)
     .map(|row| read(&row?))
 }
 

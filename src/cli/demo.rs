@@ -28,6 +28,7 @@ use crate::worker::open_redis;
 mod appointment;
 mod http;
 mod mailbox;
+mod people;
 mod price;
 mod process;
 mod sample;
@@ -96,6 +97,7 @@ async fn show(
     let pool = database::connect_to_write("demo").await?;
     guard(&pool, redis, global, screen).await?;
     let hospitals = seed::seed(&pool, keyring).await?;
+    let log_ins = people::seed(&pool, &hospitals).await?;
     step.done(&format!("{} hospitals with a sender, a price and credit", hospitals.len()));
 
     let step = screen.step("starting simulator, web, worker and scheduler");
@@ -103,6 +105,7 @@ async fn show(
     processes.wait_until_ready().await?;
     step.done(&format!("4 processes, whose logs are in {}", args.logs.display()));
     screen.addresses(ports);
+    screen.log_ins(ports, &log_ins);
 
     let result = tokio::select! {
         result = samples(screen, &pool, redis, ports, &hospitals) => result,

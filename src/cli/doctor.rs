@@ -22,7 +22,7 @@ use super::{Global, Output};
 use crate::render::Templates;
 
 /// Checks everything that the service depends on. Changes nothing.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 #[command(after_help = "Examples:\n  kmsnotif doctor\n  \
     kmsnotif doctor --online --tenant rs-harapan      asks the Cloud API about the sender too\n  \
     kmsnotif doctor --json | jq 'select(.state != \"ok\")'\n\n\
@@ -37,9 +37,9 @@ pub struct Args {
 }
 
 /// How a check ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum State {
+pub(crate) enum State {
     Ok,
     Warn,
     Fail,
@@ -47,11 +47,11 @@ enum State {
 
 /// One line of the answer.
 #[derive(Debug, Clone, Serialize)]
-struct Finding {
-    check: String,
-    state: State,
-    detail: String,
-    remedy: Option<String>,
+pub(crate) struct Finding {
+    pub(crate) check: String,
+    pub(crate) state: State,
+    pub(crate) detail: String,
+    pub(crate) remedy: Option<String>,
 }
 
 impl Finding {
@@ -63,7 +63,7 @@ impl Finding {
         Self { check: check.into(), state: State::Warn, detail: detail.into(), remedy: Some(remedy.into()) }
     }
 
-    fn fail(check: impl Into<String>, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn fail(check: impl Into<String>, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { check: check.into(), state: State::Fail, detail: detail.into(), remedy: Some(remedy.into()) }
     }
 }
@@ -112,37 +112,48 @@ impl Report {
 
 /// Runs `doctor`.
 pub(super) async fn run(args: Args, global: Global) -> anyhow::Result<()> {
-    let lookup = crate::config::environment;
     let mut report = Report { output: Output::new(global.json), warnings: 0, failures: 0 };
-    report.add(environment::check(&lookup))?;
-    report.add([templates(), mail::letters()])?;
+    examine(Some(&args), |findings| report.add(findings)).await?;
+    report.end()
+}
+
+/// Looks at everything and tells what is found as it is found; without flags at what asks nobody outside.
+pub(crate) async fn examine(
+    args: Option<&Args>,
+    mut tell: impl FnMut(Vec<Finding>) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
+    let lookup = crate::config::environment;
+    let args = args.cloned().unwrap_or_default();
+    tell(environment::check(&lookup))?;
+    tell(vec![templates(), mail::letters()])?;
     if args.online {
-        report.add(mail::server(&lookup).await)?;
+        tell(mail::server(&lookup).await.into_iter().collect())?;
     }
     let queue = redis::open(&lookup);
     let workers = match &queue {
         Ok(queue) => {
             let (findings, workers) = redis::check(queue).await;
-            report.add(findings)?;
+            tell(findings)?;
             workers
         }
         Err(finding) => {
-            report.add([finding.clone()])?;
+            tell(vec![finding.clone()])?;
             None
         }
     };
     match postgres::open(&lookup).await {
         Ok((pool, config)) => {
             let (findings, usable) = postgres::check(&pool, &config, workers).await;
-            report.add(findings)?;
+            tell(findings)?;
             if usable {
-                report.add([mail::outbox(&pool).await?])?;
-                report.add(tenant::check(&pool, &lookup, &args).await?)?;
+                tell(vec![mail::outbox(&pool).await?])?;
+                tell(tenant::check(&pool, &lookup, &args).await?)?;
             }
+            pool.close().await;
         }
-        Err(finding) => report.add([finding])?,
+        Err(finding) => tell(vec![finding])?,
     }
-    report.end()
+    Ok(())
 }
 
 fn templates() -> Finding {

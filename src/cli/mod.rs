@@ -18,7 +18,7 @@ mod confirm;
 mod credit;
 pub mod database;
 mod demo;
-mod doctor;
+pub(crate) mod doctor;
 mod enqueue;
 #[cfg(test)]
 mod help_test;
@@ -41,6 +41,7 @@ mod template;
 mod tenant;
 #[cfg(test)]
 mod tests;
+mod user;
 mod value;
 mod view;
 mod web;
@@ -137,6 +138,9 @@ pub enum Command {
     /// Who did what, and the proof that nobody changed it since.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// People who log in to the console.
+    #[command(subcommand)]
+    User(user::Command),
     /// The keys that encrypt at rest.
     #[command(subcommand)]
     Secret(secret::Command),
@@ -174,6 +178,7 @@ impl Command {
             Command::Queue(_) => "queue",
             Command::Key(_) => "key",
             Command::Audit(_) => "audit",
+            Command::User(_) => "user",
             Command::Secret(_) => "secret",
             Command::Doctor(_) => "doctor",
             Command::Simulator(_) => "simulator",
@@ -217,6 +222,7 @@ impl Command {
             Command::Queue(command) => queue::run(command, global).await,
             Command::Key(command) => key::run(command, global, &database::connect_to_write(name).await?).await,
             Command::Audit(command) => audit::run(command, global).await,
+            Command::User(command) => user::run(command, global, &database::connect_to_write(name).await?).await,
             Command::Secret(command) => secret::run(command, global, &database::connect_to_write(name).await?).await,
             Command::Doctor(args) => doctor::run(args, global).await,
             Command::Simulator(args) => simulator::run(args).await,
@@ -279,6 +285,6 @@ fn start(cli: Cli) -> anyhow::Result<()> {
     runtime.block_on(async {
         let traces = cli.command.start_traces()?;
         telemetry::init(&log, &traces);
-        cli.command.run(cli.global, traces).await
+        Box::pin(cli.command.run(cli.global, traces)).await
     })
 }

@@ -39,6 +39,7 @@ pub mod store;
 #[cfg(test)]
 mod store_test;
 pub mod sweep;
+pub mod tally;
 mod throttle;
 mod withhold;
 mod wording;

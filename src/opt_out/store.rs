@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::stream::{Stream, StreamExt as _};
 use serde_json::json;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgPool, Row as _};
+use sqlx::{PgConnection, PgExecutor, Row as _};
 
 use super::word::{Standing, Subject, latest};
 use super::{OptedOut, PhoneHash, Scope, Source, UnknownScope, Wish, Word};
@@ -192,12 +192,12 @@ pub struct OptOut {
 }
 
 /// Streams a tenant's opt-outs, the latest first; of one recipient only, where one is given.
-pub fn list(
-    pool: &PgPool,
+pub fn list<'a, E: PgExecutor<'a> + 'a>(
+    executor: E,
     tenant: TenantId,
     recipient: Option<PhoneHash>,
     limit: Option<i64>,
-) -> impl Stream<Item = Result<OptOut, sqlx::Error>> + use<'_> {
+) -> impl Stream<Item = Result<OptOut, sqlx::Error>> + use<'a, E> {
     sqlx::query(
         "select o.recipient_hash, o.scope, o.said_at, o.source, \
                 (select n.recipient from notification n where n.recipient_hash = o.recipient_hash \
@@ -208,7 +208,7 @@ pub fn list(
     .bind(tenant)
     .bind(recipient.map(Vec::from))
     .bind(limit)
-    .fetch(pool)
+    .fetch(executor)
     .map(|row| read_opt_out(&row?))
 }
 

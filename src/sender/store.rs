@@ -116,14 +116,14 @@ fn read_template(row: &PgRow) -> Result<Template, sqlx::Error> {
 
 /// Lists what is known of all templates of a tenant's account.
 pub async fn list_known(
-    pool: &PgPool,
+    executor: impl PgExecutor<'_>,
     tenant: TenantId,
     waba_id: &str,
 ) -> Result<HashMap<(String, String), Template>, sqlx::Error> {
     let rows = sqlx::query("select * from template_state where tenant_id = $1 and waba_id = $2")
         .bind(tenant)
         .bind(waba_id)
-        .fetch_all(pool)
+        .fetch_all(executor)
         .await?;
     let read = |row: &PgRow| Ok(((row.try_get("name")?, row.try_get("language")?), read_template(row)?));
     rows.iter().map(read).collect()

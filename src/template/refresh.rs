@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 use super::{Listing, Overrides, list, store};
@@ -178,7 +178,7 @@ fn listed_fact(listed: &ListedTemplate, expected: &str) -> Listed {
 }
 
 /// The own texts of one tenant, as workers see them.
-pub async fn overrides_of(pool: &PgPool, tenant: &Tenant) -> Result<Overrides, sqlx::Error> {
-    let mut overrides = store::list_overrides(pool, &[tenant.id]).await?;
+pub async fn overrides_of(executor: impl PgExecutor<'_>, tenant: &Tenant) -> Result<Overrides, sqlx::Error> {
+    let mut overrides = store::list_overrides(executor, &[tenant.id]).await?;
     Ok(Overrides::new(overrides.remove(&tenant.id).unwrap_or_default(), None))
 }

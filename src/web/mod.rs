@@ -1,4 +1,4 @@
-//! The web process: health, metrics and webhooks; what people and machines reach over HTTP.
+//! The web process: health, metrics, webhooks and the console; what people and machines reach over HTTP.
 //!
 //! Each file of routes has a `router()`, merged here; the layers around all of them are in `request`,
 //! the connections below them in `serve`. The life of a request: connection → id, time-out, log line, security
@@ -7,6 +7,7 @@
 mod access;
 mod api;
 mod body;
+mod console;
 mod health;
 #[cfg(test)]
 mod payment_test;
@@ -25,8 +26,10 @@ use axum::Router;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 
-use crate::config::WebConfig;
-use crate::queue::Queue;
+use crate::config::{WebConfig, WhatsAppConfig};
+use crate::people::Role;
+use crate::queue::{Events, Queue};
+use crate::secret::Keyring;
 use crate::task::Tasks;
 use crate::telemetry::metric::Metrics;
 
@@ -39,6 +42,12 @@ pub struct Parts {
     pub pool: PgPool,
     /// The queue, as operators see it.
     pub queue: Arc<Queue>,
+    /// Where eHospital hears of what people decide.
+    pub events: Arc<Events>,
+    /// Seals tokens that people enter, and opens them to ask Meta about a sender.
+    pub keyring: Keyring,
+    /// Where Meta is asked about a sender.
+    pub whatsapp: WhatsAppConfig,
     /// Secrets of the webhooks, and the public address.
     pub config: WebConfig,
     /// What `/metrics` shows.
@@ -55,6 +64,7 @@ pub struct State {
     config: Arc<WebConfig>,
     scrape: Arc<scrape::Scrape>,
     bodies: body::Budget,
+    console: Arc<console::Console>,
     stored: webhook::Stored,
     tasks: Tasks,
     api: Arc<api::Api>,
@@ -71,6 +81,9 @@ impl State {
             stored: webhook::Stored::start(parts.pool.clone(), &tasks),
             tasks,
             bodies: body::Budget::default(),
+            console: Arc::new(
+                console::Console::load(parts.events, parts.keyring, parts.whatsapp).expect("tests load all of it"),
+            ),
             pool: parts.pool,
             queue: parts.queue,
             config: Arc::new(parts.config),
@@ -79,13 +92,19 @@ impl State {
     }
 }
 
+/// Who may use which route of the console: method, pattern, roles; none for whoever comes.
+pub fn permissions() -> impl Iterator<Item = (&'static str, &'static str, Option<&'static [Role]>)> {
+    console::permissions()
+}
+
 /// All routes with the layers around them.
 pub fn router(state: State) -> Router {
     let routes = Router::new()
         .merge(health::router())
         .merge(scrape::router())
         .merge(webhook::router())
-        .merge(api::router(&state));
+        .merge(api::router(&state))
+        .merge(console::router(&state));
     request::around(routes, state.config.public_url.scheme() == "https").with_state(state)
 }
 
@@ -93,12 +112,13 @@ pub fn router(state: State) -> Router {
 pub async fn run(parts: Parts, listener: TcpListener, stop: impl Future<Output = ()>) -> std::io::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "web starts");
     let state = State::new(parts);
-    let tasks = state.tasks.clone();
+    let (tasks, console) = (state.tasks.clone(), state.console.clone());
     let end = async {
         tokio::select! {
             () = stop => {}
             task = tasks.panicked() => tracing::error!(task, "a task panicked: the web ends"),
         }
+        console.end();
     };
     serve::serve(listener, router(state), end).await;
     tracing::info!("web ended");

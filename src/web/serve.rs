@@ -1,5 +1,6 @@
 //! Connections: limits on their number and on the time that a request's head may take, and their orderly end.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,11 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt as _;
+
+use super::console::Peer;
 
 /// More connections wait in the backlog of the system.
 const CONNECTIONS_MAX: usize = 2_000;
@@ -29,13 +32,16 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stop: impl Futu
     let (graceful, free) = (GracefulShutdown::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
     let mut stop = std::pin::pin!(stop);
     loop {
-        let (stream, permit) = tokio::select! {
+        let (stream, peer, permit) = tokio::select! {
             () = &mut stop => break,
             accepted = accept(&listener, &free) => accepted,
         };
         // Only a matter of speed: small answers should not wait for each other.
         let _ = stream.set_nodelay(true);
-        let service = router.clone().map_request(|request: hyper::Request<_>| request.map(Body::new));
+        let service = router.clone().map_request(move |mut request: hyper::Request<_>| {
+            request.extensions_mut().insert(Peer(peer));
+            request.map(Body::new)
+        });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(HEAD_BYTES_MAX);
         let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
@@ -56,11 +62,11 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stop: impl Futu
     }
 }
 
-async fn accept(listener: &TcpListener, free: &Arc<Semaphore>) -> (tokio::net::TcpStream, OwnedSemaphorePermit) {
+async fn accept(listener: &TcpListener, free: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     let permit = free.clone().acquire_owned().await.expect("the semaphore is never closed");
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, permit),
+            Ok((stream, peer)) => return (stream, peer, permit),
             Err(error) if is_of_the_client(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted: raise the limit of open files");

@@ -24,9 +24,19 @@ pub(super) fn web(pool: PgPool, redis: &str) -> Router {
         verify_token: Secret::new("verify"),
         payment_webhook_secrets: vec![Secret::new("pay")],
     };
-    let queue = Arc::new(Queue::new(redis::Client::open(redis).unwrap(), "web-test"));
+    let client = redis::Client::open(redis).unwrap();
+    let queue = Arc::new(Queue::new(client.clone(), "web-test"));
+    let events = Arc::new(crate::queue::Events::new(client, "web-test"));
+    let keys = crate::secret::SecretKeys::parse(&format!("k1:{}=", "A".repeat(43))).unwrap();
+    let whatsapp = crate::config::WhatsAppConfig {
+        api_url: "http://127.0.0.1:1/".parse().unwrap(),
+        api_version: "v25.0".to_owned(),
+        read_timeout: std::time::Duration::from_secs(1),
+    };
     let metrics = install_metrics().unwrap();
-    router(State::new(Parts { pool, queue, config, metrics, schema_version: schema_version() }))
+    let keyring = crate::secret::Keyring::new(&keys);
+    let schema_version = schema_version();
+    router(State::new(Parts { pool, queue, events, keyring, whatsapp, config, metrics, schema_version }))
 }
 
 fn sign(secret: &str, body: &[u8]) -> String {

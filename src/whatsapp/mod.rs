@@ -16,6 +16,7 @@ mod client; // one template message, one outcome
 mod error; // SendError
 mod exchange; // HTTP, and the proof of what was written
 mod fault; // what a code says of a sender or a template as a whole
+mod inquiry; // questions about a sender, for those that must not send
 mod management; // templates at Meta
 mod mask; // phone numbers out of foreign texts
 mod opaque; // the data Meta echoes
@@ -32,6 +33,7 @@ pub use client::{Accepted, Client, MessageStatus, Options, Outgoing, PhoneNumber
 pub use error::SendError;
 pub use exchange::ClientError;
 pub use fault::{Block, TemplateFault, template_fault};
+pub use inquiry::Inquirer;
 pub use management::{Account, CreatedTemplate, ListedTemplate, TemplatePage};
 pub use mask::mask;
 pub use opaque::{NotOurs, Opaque};

@@ -15,6 +15,9 @@ mod api_error; // what the API says to what is wrong
 mod appointment; // jobs that send nothing keep the rules too
 mod audit; // what was delivered and charged is proven
 mod bad_input; // what can never be processed harms only itself
+mod console; // who gets in, and that forms are their own
+mod console_access; // every route with every role
+mod console_screen; // screens and forms
 mod crash; // kill -9 of a worker at each step
 mod credit; // nobody overdraws, nobody is charged twice
 mod delivery; // from XADD to read

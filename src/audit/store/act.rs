@@ -103,3 +103,34 @@ pub fn list<'a>(pool: &'a PgPool, filter: &ActFilter) -> impl Stream<Item = Resu
     .bind(filter.limit)
     .fetch(pool)
 }
+
+/// Lists acts, the newest first, older than one of them if it is given.
+pub async fn list_newest(
+    tx: &mut PgConnection,
+    filter: &ActFilter,
+    before: Option<Uuid>,
+) -> Result<Vec<ActRow>, sqlx::Error> {
+    sqlx::query_as(
+        "select a.audit_entry_id, a.tenant_id, t.code as tenant, a.actor, a.action, a.subject, \
+                a.before::text as before, a.after::text as after, a.created_at \
+         from audit_entry a left join tenant t using (tenant_id) \
+         where ($1::uuid is null or a.tenant_id = $1) \
+           and ($2::text is null or a.action = $2 or a.action like replace($2, '_', '\\_') || '.%') \
+           and ($3::text is null or a.actor = $3) and ($4::text is null or a.subject = $4) \
+           and ($5::timestamptz is null or a.audit_entry_id >= uuid_floor($5 - interval '1 day') and a.created_at >= $5) \
+           and ($6::timestamptz is null or a.audit_entry_id < uuid_floor($6 + interval '1 day') and a.created_at < $6) \
+           and ($8::uuid is null or a.audit_entry_id < $8) \
+         order by a.audit_entry_id desc limit $7",
+    )
+    .persistent(false)
+    .bind(filter.tenant)
+    .bind(&filter.action)
+    .bind(&filter.actor)
+    .bind(&filter.subject)
+    .bind(filter.since)
+    .bind(filter.until)
+    .bind(filter.limit)
+    .bind(before)
+    .fetch_all(tx)
+    .await
+}

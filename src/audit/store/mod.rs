@@ -5,7 +5,7 @@ mod head;
 mod row;
 mod seal;
 
-pub use act::{ActFilter, ActRow, list, record, record_all};
+pub use act::{ActFilter, ActRow, list, list_newest, record, record_all};
 pub use head::list_heads;
 pub(super) use head::*;
 pub(super) use row::*;

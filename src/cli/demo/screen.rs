@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::people::LogIns;
 use super::process::Ports;
 use super::sample::{self, Sample};
 use super::watch::{Events, Way};
@@ -82,6 +83,20 @@ impl Screen {
             "  web      {}   also /readyz, /metrics",
             self.paint(Colour::Blue, &format!("{web}/healthz"))
         ));
+    }
+
+    /// Where people log in, and as whom.
+    pub(super) fn log_ins(&self, ports: Ports, log_ins: &LogIns) {
+        self.line("");
+        let address = format!("http://127.0.0.1:{}/", ports.web);
+        self.line(&format!(
+            "  console  {}   password of this run: {}",
+            self.paint(Colour::Blue, &address),
+            log_ins.password
+        ));
+        for (email, role) in &log_ins.people {
+            self.line(&format!("           {email:<32} {role}"));
+        }
     }
 
     pub(super) fn enqueued(&self, stream: &str, samples: usize) {

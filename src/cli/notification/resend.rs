@@ -228,9 +228,9 @@ pub(super) async fn run(args: Resend, global: Global, pool: &PgPool) -> anyhow::
     let client = open_redis(&config)?;
     let resender = Resender {
         pool: pool.clone(),
-        queue: Queue::new(client.clone(), &config.namespace),
-        events: Events::new(client, &config.namespace),
-        templates: Templates::load()?,
+        queue: Arc::new(Queue::new(client.clone(), &config.namespace)),
+        events: Arc::new(Events::new(client, &config.namespace)),
+        templates: Arc::new(Templates::load()?),
         actor: actor(),
     };
     let mut output = Output::new(global.json);

@@ -11,6 +11,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use kmsnotif_jobs::Kind;
@@ -108,11 +109,11 @@ pub struct Resender {
     /// The database.
     pub pool: PgPool,
     /// Where the jobs go.
-    pub queue: Queue,
+    pub queue: Arc<Queue>,
     /// Where eHospital hears that they wait again.
-    pub events: Events,
+    pub events: Arc<Events>,
     /// A message's category, which its price depends on.
-    pub templates: Templates,
+    pub templates: Arc<Templates>,
     /// Who resends.
     pub actor: String,
 }

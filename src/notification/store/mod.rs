@@ -7,6 +7,7 @@ mod account;
 pub(crate) mod appointment;
 pub(crate) mod erasure;
 mod job;
+mod log;
 pub(crate) mod manual;
 pub(crate) mod month;
 #[cfg(test)]
@@ -18,6 +19,7 @@ pub(crate) mod resolution;
 mod stranded;
 #[cfg(test)]
 mod stuck_test;
+mod tally;
 mod view;
 pub mod webhook;
 mod write;
@@ -38,9 +40,12 @@ use crate::whatsapp::{Block, SendError};
 pub(crate) use account::{
     FreeAccounts, Locked, Stuck, begin, begin_claiming, find_by_key, list_revisions, lock_accounts, lock_free_accounts,
 };
+pub use log::{LogFilter, LogPage, LogRow, find_by_id, list_log_page};
 pub(crate) use read::{list_by_id, list_by_key, list_recipients, list_traceparents};
 pub use reconcile::{list_drifting, reconcile};
 pub(crate) use stranded::{Stranded, list_overdue, list_stranded, mark_crashed_due};
+pub(crate) use tally::add_up;
+pub use tally::list_days;
 pub use view::{
     AttemptView, Filter, NotificationView, PageFilter, find, find_content, find_id, find_within, list, list_page,
 };

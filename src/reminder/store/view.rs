@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use futures::stream::{Stream, StreamExt as _};
-use sqlx::{PgPool, Row as _};
+use sqlx::{PgExecutor, PgPool, Row as _};
 
 use super::read_key;
 use crate::column::parsed;
@@ -27,11 +27,11 @@ pub struct Filter {
 /// Streams a tenant's reminders in the order in which they go.
 ///
 /// One whose notification exists is done, whether the scheduler has seen it yet or not.
-pub fn list(
-    pool: &PgPool,
+pub fn list<'a, E: PgExecutor<'a> + 'a>(
+    executor: E,
     tenant: TenantId,
     filter: Filter,
-) -> impl Stream<Item = Result<ReminderView, sqlx::Error>> + '_ {
+) -> impl Stream<Item = Result<ReminderView, sqlx::Error>> + use<'a, E> {
     sqlx::query(
         "select * from ( \
              select r.appointment_id, r.version, r.minutes_before, r.scheduled_at, r.due_at, r.reason, r.job_id, \
@@ -50,7 +50,7 @@ pub fn list(
     .bind(filter.from)
     .bind(filter.until)
     .bind(filter.limit)
-    .fetch(pool)
+    .fetch(executor)
     .map(|row| {
         let row = row?;
         Ok(ReminderView {

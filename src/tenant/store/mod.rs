@@ -374,3 +374,22 @@ pub async fn clear_blocked(executor: impl PgExecutor<'_>, id: TenantId) -> Resul
     .await?;
     Ok(done.rows_affected() > 0)
 }
+
+/// Lists tenants by their codes behind one of them, whose code or name begins or contains this text, in any case.
+pub async fn list_page(
+    executor: impl PgExecutor<'_>,
+    text: &str,
+    after: &str,
+    most: i64,
+) -> Result<Vec<Tenant>, sqlx::Error> {
+    let rows = sqlx::query(select_tenant!(
+        "where t.code > $2 and (position(lower($1) in t.code) > 0 or position(lower($1) in lower(t.name)) > 0) \
+         order by t.code limit $3"
+    ))
+    .bind(text)
+    .bind(after)
+    .bind(most)
+    .fetch_all(executor)
+    .await?;
+    rows.iter().map(read_tenant).collect()
+}

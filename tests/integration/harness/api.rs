@@ -8,8 +8,8 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use kmsnotif::api_key::{Scope, store};
 use kmsnotif::cli::database::schema_version;
 use kmsnotif::config::WebConfig;
+use kmsnotif::queue::Events;
 use kmsnotif::secret::Secret;
-use kmsnotif::telemetry::metric::install_metrics;
 use kmsnotif::web::{Parts, State, router};
 use serde_json::Value;
 use sqlx::PgPool;
@@ -17,6 +17,8 @@ use tower::ServiceExt as _;
 use uuid::Uuid;
 
 use super::app::TestApp;
+use super::browser::METRICS;
+use super::build::keyring;
 
 /// What was answered.
 #[derive(Debug)]
@@ -71,8 +73,10 @@ impl TestApp {
             verify_token: Secret::new("verify"),
             payment_webhook_secrets: vec![Secret::new("pay")],
         };
-        let (queue, metrics) = (Arc::new(self.queue()), install_metrics().unwrap());
-        router(State::new(Parts { pool, queue, config, metrics, schema_version: schema_version() }))
+        let (queue, metrics) = (Arc::new(self.queue()), METRICS.clone());
+        let events = Arc::new(Events::new(self.namespace.client.clone(), &self.namespace.name));
+        let (keyring, whatsapp, schema_version) = (keyring(), self.whatsapp(), schema_version());
+        router(State::new(Parts { pool, queue, events, keyring, whatsapp, config, metrics, schema_version }))
     }
 
     /// A machine of a tenant, at a web that others ask too.

@@ -2,6 +2,7 @@
 
 mod api; // the web's router, as a tenant's machine asks it
 mod app; // TestApp and its verbs
+mod browser; // a web, and a browser without scripts
 mod build; // how a TestApp is put together
 mod collector; // takes spans as OpenTelemetry's does
 mod command; // commands as operators run them
@@ -17,6 +18,7 @@ mod server; // servers that can be killed
 
 pub use api::Machine;
 pub use app::{TestApp, outcomes};
+pub use browser::{Browser, PASSWORD, Page};
 pub use build::{SECRET_KEYS, keyring};
 pub use collector::Collector;
 pub use command::Answer;

@@ -5,10 +5,13 @@
 
 use std::time::Duration;
 
+use chrono::NaiveDate;
+use rust_decimal::Decimal;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Postgres, Row as _, Transaction};
 
 use crate::credit::ledger::Drift;
+use crate::credit::price::PriceKey;
 use crate::database;
 use crate::tenant::TenantId;
 
@@ -146,4 +149,30 @@ fn read_drift(row: &PgRow) -> Result<(TenantId, Drift), sqlx::Error> {
         Drift { tenant: row.try_get("code")?, figure, stored, expected }
     };
     Ok((row.try_get("tenant_id")?, drift))
+}
+
+/// Sums what messages took from a tenant since a day (UTC), refunds given back, as far as it is rolled up.
+pub async fn sum_spent(tx: &mut PgConnection, tenant: TenantId, since: NaiveDate) -> Result<Decimal, sqlx::Error> {
+    sqlx::query_scalar(
+        "select coalesce(-sum(d.amount), 0) from ledger_day d join account a using (tenant_id, currency) \
+         where d.tenant_id = $1 and d.day >= $2 and d.kind in ('post', 'refund')",
+    )
+    .bind(tenant)
+    .bind(since)
+    .fetch_one(tx)
+    .await
+}
+
+/// Counts the messages that were charged by prices of a key since a day (UTC), as far as they are rolled up.
+pub async fn count_priced(pool: &PgPool, key: PriceKey, since: NaiveDate) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
+        "select coalesce(sum(d.entry_count), 0)::bigint from ledger_day d join price p using (price_id) \
+         where d.day >= $1 and d.kind = 'post' and p.country = $2 and p.currency = $3 and p.category = $4",
+    )
+    .bind(since)
+    .bind(key.country.as_str())
+    .bind(key.currency.code())
+    .bind(key.category.as_str())
+    .fetch_one(pool)
+    .await
 }

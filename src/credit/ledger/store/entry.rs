@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::stream::{Stream, StreamExt as _};
 use sqlx::postgres::PgRow;
-use sqlx::{PgExecutor, Row as _};
+use sqlx::{PgConnection, PgExecutor, Row as _};
 use uuid::Uuid;
 
 use super::read_currency;
@@ -110,4 +110,24 @@ pub(super) fn read(row: &PgRow) -> Result<Entry, sqlx::Error> {
         reason: row.try_get("reason")?,
         created_at: row.try_get("created_at")?,
     })
+}
+
+/// Lists a tenant's entries, the newest first, older than one of them if it is given.
+pub async fn list_newest(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    before: Option<Uuid>,
+    most: i64,
+) -> Result<Vec<Entry>, sqlx::Error> {
+    sqlx::query(
+        "select * from ledger_entry where tenant_id = $1 and ledger_entry_id < $2 order by ledger_entry_id desc limit $3",
+    )
+    .bind(tenant)
+    .bind(before.unwrap_or(Uuid::max()))
+    .bind(most)
+    .fetch_all(tx)
+    .await?
+    .iter()
+    .map(read)
+    .collect()
 }

@@ -21,8 +21,8 @@ use crate::credit::amount;
 use crate::database;
 use crate::tenant::{Currency, TenantId, currency};
 
-pub use day::{keep_rolling_up, rebuild, roll_up, verify_days};
-pub use entry::{EntryFilter, list};
+pub use day::{count_priced, keep_rolling_up, rebuild, roll_up, sum_spent, verify_days};
+pub use entry::{EntryFilter, list, list_newest};
 pub use statement::{begin_reading, statement};
 pub use verify::verify;
 

@@ -5,27 +5,30 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, Utc};
 use rust_decimal::Decimal;
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Postgres, Row as _, Transaction};
+use sqlx::{Postgres, Row as _, Transaction};
 
 use super::read_currency;
 use crate::column::parsed;
 use crate::credit::ledger::LedgerError;
 use crate::credit::ledger::statement::{Asked, Moved, Statement, Sum};
+use crate::database::Access;
 use crate::tenant::Currency;
 
 /// Begins a look at one moment: whatever is read in it fits together.
-pub async fn begin_reading(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+pub async fn begin_reading<'a>(access: impl Into<Access<'a>>) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     // Plans depend on how much is asked for; and one that is compiled takes longer than a month is read.
-    pool.begin_with(
-        "begin isolation level repeatable read read only; set local jit = off; \
-         set local plan_cache_mode = force_custom_plan",
-    )
-    .await
+    access
+        .into()
+        .begin_with(
+            "begin isolation level repeatable read read only; \
+             select set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true)",
+        )
+        .await
 }
 
 /// Gets a tenant's month, in the account's currency first; others only if they were used by then.
-pub async fn statement(pool: &PgPool, asked: &Asked) -> Result<Vec<Statement>, LedgerError> {
-    let mut tx = begin_reading(pool).await?;
+pub async fn statement(access: impl Into<Access<'_>>, asked: &Asked) -> Result<Vec<Statement>, LedgerError> {
+    let mut tx = begin_reading(access).await?;
     // Below the mark the roll-up speaks. After a restore into another cluster it does not, until it is made anew.
     let (mark, whole): (i64, bool) =
         sqlx::query_as("select xid, xid <= audit_xmin() from ledger_day_mark").fetch_one(&mut *tx).await?;

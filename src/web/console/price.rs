@@ -1,0 +1,163 @@
+//! Configuration → WhatsApp Pricing: the rows, what is in force on a day, a new one with its effect, a withdrawal.
+
+use chrono::{Days, NaiveDate, Utc};
+use futures::TryStreamExt as _;
+use rust_decimal::Decimal;
+use serde::Serialize;
+
+use super::ask::{Answer, Ask};
+use super::failure::Failure;
+use super::field::Wrong;
+use super::reading;
+use crate::credit::amount;
+use crate::credit::ledger::store as ledger_store;
+use crate::credit::price::{PriceError, PriceKey, PriceRow, store as price_store, today_at_the_earliest};
+use crate::render::Category;
+use crate::tenant::{CountryCode, Currency, currency};
+
+/// Rows on the page: more than any price list of one service has.
+const ROWS: i64 = 1_000;
+/// Days whose messages stand for next month's.
+const MONTH_DAYS: u64 = 30;
+
+/// A price as templates see it.
+#[derive(Serialize)]
+struct Row {
+    id: i64,
+    country: String,
+    currency: &'static str,
+    category: &'static str,
+    price: String,
+    effective: NaiveDate,
+    /// On the chosen day.
+    in_force: bool,
+    withdrawable: bool,
+    withdrawn: bool,
+}
+
+/// What a new price would do to a month.
+#[derive(Serialize)]
+struct Effect {
+    count: i64,
+    before: Option<String>,
+    after: String,
+}
+
+/// The page.
+pub(super) async fn page(ask: Ask) -> Answer {
+    show(&ask, None, None).await
+}
+
+async fn show(ask: &Ask, wrong: Option<&Wrong>, effect: Option<&Effect>) -> Answer {
+    let today = today_at_the_earliest(Utc::now());
+    let day = ask.fields.some("day").and_then(|day| day.parse().ok()).unwrap_or(Utc::now().date_naive());
+    let filter = price_store::PriceFilter { withdrawn: true, limit: Some(ROWS), ..price_store::PriceFilter::default() };
+    let rows: Vec<PriceRow> = price_store::list(&ask.state.pool, &filter).try_collect().await?;
+    let is_in_force = |row: &PriceRow| {
+        let later = |other: &PriceRow| {
+            other.key == row.key
+                && other.withdrawn_at.is_none()
+                && other.price.effective <= day
+                && other.price.effective > row.price.effective
+        };
+        row.withdrawn_at.is_none() && row.price.effective <= day && !rows.iter().any(later)
+    };
+    let shown: Vec<Row> = rows
+        .iter()
+        .map(|row| Row {
+            id: row.price.id,
+            country: row.key.country.to_string(),
+            currency: row.key.currency.code(),
+            category: row.key.category.as_str(),
+            price: amount::format(row.price.amount),
+            effective: row.price.effective,
+            in_force: is_in_force(row),
+            withdrawable: row.withdrawn_at.is_none() && row.price.effective > today,
+            withdrawn: row.withdrawn_at.is_some(),
+        })
+        .collect();
+    let page = match wrong {
+        Some(wrong) => ask.refused("prices.html", wrong).await?,
+        None => ask.page("prices.html").await?,
+    };
+    let categories: Vec<&str> = Category::ALL.iter().map(|category| category.as_str()).collect();
+    page.with("rows", &shown)
+        .with("day", &day)
+        .with("categories", &categories)
+        .with("effect", &effect)
+        .with("tomorrow", &today.succ_opt().unwrap_or(today))
+        .show()
+}
+
+/// What the form says.
+struct NewPrice {
+    key: PriceKey,
+    price: Decimal,
+    effective: NaiveDate,
+}
+
+fn read(ask: &Ask, wrong: &mut Wrong) -> Option<NewPrice> {
+    let (fields, texts) = (&ask.fields, ask.texts());
+    let country: Option<CountryCode> = wrong
+        .read(fields, "country", texts, |text| text.to_uppercase().parse().map_err(|_| texts.get("wrong", "country")));
+    let currency: Option<Currency> = wrong.read(fields, "currency", texts, |text| {
+        currency::parse(&text.to_uppercase()).map_err(|_| texts.get("wrong", "currency"))
+    });
+    let category: Option<Category> =
+        wrong.read(fields, "category", texts, |text| text.parse().map_err(|_| texts.get("wrong", "choice")));
+    let price = wrong.read(fields, "price", texts, |text| {
+        let read = amount::parse(text).and_then(|price| amount::check_price(price).map(|()| price));
+        read.map_err(|error| reading::amount(texts, &error))
+    });
+    let effective = wrong
+        .read(fields, "effective", texts, |text| text.parse::<NaiveDate>().map_err(|_| texts.get("wrong", "date")));
+    let key = PriceKey { country: country?, currency: currency?, category: category? };
+    Some(NewPrice { key, price: price?, effective: effective? })
+}
+
+/// Shows the effect of a new price; set it is only by the second button.
+pub(super) async fn add(ask: Ask) -> Answer {
+    let mut wrong = Wrong::default();
+    let Some(new) = read(&ask, &mut wrong) else { return show(&ask, Some(&wrong), None).await };
+    if ask.fields.text("do") != "set" {
+        let effect = effect(&ask, &new).await?;
+        return show(&ask, None, Some(&effect)).await;
+    }
+    let texts = ask.texts();
+    match price_store::set(&ask.state.pool, new.key, new.price, new.effective, &ask.actor()).await {
+        Ok(_) => return ask.done("/prices", texts.get("prices", "set_done")).await,
+        Err(PriceError::Amount(error)) => wrong.say("price", reading::amount(texts, &error)),
+        Err(PriceError::Date(_)) => wrong.say("effective", texts.get("wrong", "price_date")),
+        Err(PriceError::SameDate) => wrong.say("effective", texts.get("wrong", "price_same")),
+        Err(PriceError::Used { last_date, .. }) => {
+            wrong.say("effective", texts.filled("wrong", "price_used", &[("date", &last_date.to_string())]));
+        }
+        Err(error) => return Err(Failure::broken(error)),
+    }
+    show(&ask, Some(&wrong), None).await
+}
+
+/// What the messages of the last month under this key would cost by the new price.
+async fn effect(ask: &Ask, new: &NewPrice) -> Result<Effect, Failure> {
+    let pool = &ask.state.pool;
+    let since = Utc::now().date_naive().checked_sub_days(Days::new(MONTH_DAYS)).unwrap_or_default();
+    let NewPrice { key, price, effective } = new;
+    let count = ledger_store::count_priced(pool, *key, since).await?;
+    let book = price_store::load(pool).await?;
+    let before = book.in_force(*key, *effective).map(|before| amount::format(before.amount * Decimal::from(count)));
+    Ok(Effect { count, before, after: amount::format(*price * Decimal::from(count)) })
+}
+
+/// Withdraws a price of the future.
+pub(super) async fn withdraw(ask: Ask) -> Answer {
+    let id: i64 = ask.part("price")?.parse().map_err(|_| Failure::not_found())?;
+    let texts = ask.texts();
+    match price_store::withdraw(&ask.state.pool, id, &ask.actor()).await {
+        Ok(_) => ask.done("/prices", texts.get("prices", "withdrawn")).await,
+        Err(PriceError::NotFound(_)) => Err(Failure::not_found()),
+        Err(PriceError::InForce { .. } | PriceError::Used { .. } | PriceError::Withdrawn(_)) => {
+            ask.not_done("/prices", texts.get("prices", "not_withdrawn")).await
+        }
+        Err(error) => Err(Failure::broken(error)),
+    }
+}
