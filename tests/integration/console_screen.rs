@@ -132,6 +132,7 @@ async fn forms_name_every_field_that_is_wrong_and_keep_what_was_typed() {
     admin.open("/t/rs-harapan/credits").await;
     let refused = admin.post("/t/rs-harapan/credits/purchase", &purchase).await;
     refused.shows(&["value=\"1,000\"", "value=\"nobody\""]);
+    assert_eq!(refused.headers["hx-push-url"], "false");
     app.finish().await;
 }
 

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts as _, RawPathParams, Request};
 use axum::handler::Handler;
-use axum::http::{Method, Uri, header};
+use axum::http::{HeaderValue, Method, Uri, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{MethodFilter, on};
@@ -95,7 +95,12 @@ async fn guard(state: State, rule: &'static Rule, request: Request, next: Next) 
         }
         Err(failure) => failure.into_response(),
     };
-    write_failure(&ask, response).await
+    let mut response = write_failure(&ask, response).await;
+    if rule.method == "POST" && !response.status().is_redirection() {
+        // A form that is shown again must not become an address that a reload opens.
+        response.headers_mut().insert("hx-push-url", HeaderValue::from_static("false"));
+    }
+    response
 }
 
 /// The user of a session, as the database has them now.
