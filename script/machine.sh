@@ -181,3 +181,18 @@ use_local_secrets() {
     if [ -z "${!name:-}" ]; then export "$name=${line#*=}"; fi
   done <"$file"
 }
+
+port_answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# A port below the range from which Linux and macOS take outgoing ones; whoever binds it finds out if we were late.
+free_port() {
+  local port
+  for _ in {1..100}; do
+    port=$((20000 + RANDOM % 12000))
+    if ! port_answers "$port"; then
+      echo "$port"
+      return
+    fi
+  done
+  fail "found no free port between 20000 and 32000"
+}
