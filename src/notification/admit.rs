@@ -104,8 +104,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) prices: Arc<PriceBook>,
     /// The latest day on which each price was used here.
     pub(crate) prices_used: HashMap<PriceKey, chrono::NaiveDate>,
-    /// Keys taken by an earlier request of this batch, with their content.
-    pub(crate) taken: HashMap<(TenantId, &'a str), [u8; 32]>,
+    /// Notifications that an earlier request of this batch decided about, with its content.
+    pub(crate) decided: HashMap<(TenantId, &'a str), [u8; 32]>,
     pub(crate) fresh: Vec<Fresh<'a>>,
     pub(crate) changes: Vec<Change>,
 }
@@ -113,29 +113,34 @@ pub(crate) struct Batch<'a> {
 impl<'a> Batch<'a> {
     /// Decides about one request.
     pub(crate) fn decide(&mut self, request: &'a Request) -> Admission {
-        let tenant = &request.known.tenant;
-        let key = (tenant.id, request.job.id.clone());
-        if let Some(hash) = self.taken.get(&(tenant.id, request.job.id.as_str())) {
-            return duplicate(*hash == request.content_hash, &request.job.id);
-        }
-        self.taken.insert((tenant.id, &request.job.id), request.content_hash);
+        let tenant = request.known.tenant.id;
+        let key = (tenant, request.job.id.clone());
         if self.inserted.contains(&key) {
-            return self.decide_new(request);
+            return match self.decided.insert((tenant, &request.job.id), request.content_hash) {
+                None => self.decide_new(request),
+                Some(content_hash) => duplicate(content_hash == request.content_hash, &request.job.id),
+            };
         }
-        match self.existing.remove(&key) {
-            // The same delivery is the same job, even if the tenant's defaults for it changed meanwhile.
+        match self.existing.get(&key) {
+            // The same delivery is the same job, even if the tenant's defaults for it changed meanwhile. Copies of it
+            // under other tokens may stand before it in this batch: they touch nothing, and do not stand in its way.
             Some(store::Existing { content_hash, record: Some(record), recipient, recipient_hash, language })
                 if record.token == request.token =>
             {
-                if content_hash == request.content_hash {
+                if self.decided.insert((tenant, &request.job.id), request.content_hash).is_some() {
+                    return duplicate(true, &request.job.id);
+                }
+                let record = record.clone();
+                if *content_hash == request.content_hash {
                     return self.decide_again(request, record);
                 }
                 // What it was admitted with stands.
+                let (recipient, recipient_hash) = (*recipient, *recipient_hash);
                 let language = language.unwrap_or(request.language);
                 self.decide_again(&Request { recipient, recipient_hash, language, ..request.clone() }, record)
             }
             Some(existing) if existing.content_hash == CANCELLED_UNSEEN => duplicate(true, &request.job.id),
-            Some(existing) if !is_same_content(request, &existing) => duplicate(false, &request.job.id),
+            Some(existing) if !is_same_content(request, existing) => duplicate(false, &request.job.id),
             // Another entry with the same job, or a month that was dropped: nothing is touched.
             _ => duplicate(true, &request.job.id),
         }

@@ -15,16 +15,16 @@ use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::admit;
+use super::admit::{self, Admission};
 use super::batch::Write as _;
 use super::event::Publisher;
 use super::lifecycle::{Answer, Limits};
 use super::settings::Settings;
 use super::store::webhook;
-use super::writer::{Step, Writer};
+use super::writer::{Step, Writer, Written};
 use super::{report, settle};
 use crate::credit::{ledger, price};
-use crate::queue::Events;
+use crate::queue::{Events, Outcome};
 use crate::render::Category;
 use crate::secret::{Keyring, PhoneHasher, Secret, SecretKeys};
 use crate::task::Tasks;
@@ -363,10 +363,46 @@ impl World {
     }
 }
 
+/// A job that waits is due again, and a copy of it is read first and shares its batch: the copy must not end it.
+#[sqlx::test]
+async fn a_copy_in_the_same_batch_does_not_end_a_job_that_is_due(pool: PgPool) {
+    set_price(&pool).await;
+    let world = World::new(&pool, 0).await;
+    world.take(&Happening::Grant(250_000_000)).await;
+    let admit = Part::Admit { of: 0, taken_over: false };
+    let refused = Part::Settle { of: 0, answer: Answer::Failed(SendError::new(Class::Unavailable, "refused")) };
+    for part in [admit.clone(), refused] {
+        world.take(&Happening::Batch(vec![part], Fate::Committed)).await;
+    }
+    world.take(&Happening::Time).await;
+    let copies = async |hash: [u8; 32]| match world.step(&admit).await {
+        Step::Admit(request) => Step::Admit(admit::Request { token: "copy".to_owned(), content_hash: hash, ..request }),
+        step @ Step::Settle(_) => step,
+    };
+    let steps = [copies([7; 32]).await, copies([8; 32]).await, world.step(&admit).await, world.step(&admit).await];
+    let written = world.writer.write(&steps).await.unwrap();
+    let [
+        Written::Admission(Admission::Settled(Outcome::Done)),
+        Written::Admission(Admission::Settled(Outcome::Reject { error })),
+        Written::Admission(Admission::Send(sent)),
+        Written::Admission(Admission::Settled(Outcome::Done)),
+    ] = &written[..]
+    else {
+        panic!("{written:?}")
+    };
+    assert!(error.contains("used before for other content"), "{error}");
+    assert_eq!((sent.record.attempt, world.attempt(0).await), (2, 2));
+    world.check().await.unwrap();
+}
+
+async fn set_price(pool: &PgPool) {
+    let key = price::PriceKey { country: "ID".parse().unwrap(), currency: Currency::IDR, category: Category::Utility };
+    price::store::set(pool, key, PRICE, NaiveDate::from_ymd_opt(2026, 1, 1).unwrap(), "test").await.unwrap();
+}
+
 #[sqlx::test]
 async fn any_sequence_of_batches_events_and_crashes_ends_each_reservation_once(pool: PgPool) {
-    let key = price::PriceKey { country: "ID".parse().unwrap(), currency: Currency::IDR, category: Category::Utility };
-    price::store::set(&pool, key, PRICE, NaiveDate::from_ymd_opt(2026, 1, 1).unwrap(), "test").await.unwrap();
+    set_price(&pool).await;
     let mut runner = TestRunner::default();
     let sequence = prop::collection::vec(happening(), 10..25);
     let mut spent = Decimal::ZERO;

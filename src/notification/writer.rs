@@ -256,7 +256,7 @@ impl Writer {
             appointments,
             prices: self.settings.prices(),
             prices_used: HashMap::new(),
-            taken: HashMap::new(),
+            decided: HashMap::new(),
             fresh: Vec::new(),
             changes: Vec::new(),
         })

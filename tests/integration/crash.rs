@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use kmsnotif::queue::Stats;
+use kmsnotif::simulator::{Answer, Effect, Times};
 use rust_decimal::Decimal;
 use tokio::net::TcpListener;
 
@@ -206,6 +207,26 @@ async fn a_worker_that_stalls_longer_than_its_lease_neither_steals_back_nor_send
     app.wait_for("STALLED", "read").await;
     assert_eq!(app.simulator.requests(), 1);
     assert_eq!(app.spent().await, PRICE);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_that_a_stalled_worker_reads_late_brings_back_the_job_that_another_gave_up() {
+    let app = app(Duration::from_secs(10)).await;
+    app.simulator.set_outage(Some(Effect::Refuse(Answer::Error(131_016), Times::First(1))));
+    let first = app.spawn_worker();
+    app.enqueue(&registration("REFUSED-LATE")).await;
+    app.wait_for_requests(1).await;
+    let _second = spawn_second(&app).await;
+    signal("STOP", first.id());
+    app.wait_for("REFUSED-LATE", "unknown").await;
+    app.drain().await;
+    // What it reads now says that nothing arrived: no guess, and no reason to wait for the sweep.
+    signal("CONT", first.id());
+    app.wait_for_requests(2).await;
+    let view = app.wait_for("REFUSED-LATE", "read").await;
+    assert_eq!(outcomes(&view), ["unavailable", "accepted"]);
+    assert_eq!((app.simulator.accepted(), app.spent().await), (1, PRICE));
     app.finish().await;
 }
 

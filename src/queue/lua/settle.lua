@@ -21,6 +21,12 @@ for i = 4, #ARGV, 8 do
         redis.call('XDEL', stream, id)
     else
         lost = lost + 1
+        -- Its new owner ended it by what it saw, and this late word is newer: a refusal says that what was given up as
+        -- unknown can be sent again. What some key still holds is left to its owner.
+        if verb == 'delay' and ARGV[i + 5] ~= '' and not holds(KEYS[1], KEYS[2], token) then
+            redis.call('HSET', KEYS[2], token, ARGV[i + 5])
+            redis.call('ZADD', KEYS[4], ARGV[i + 4], token)
+        end
     end
 end
 return lost
