@@ -27,6 +27,7 @@ mod price;
 mod queue;
 mod reading;
 mod reminder;
+mod resend;
 mod route;
 mod session;
 mod template;
@@ -57,6 +58,9 @@ use crate::whatsapp::Inquirer;
 /// Exports at once in one process.
 const EXPORTS_MAX: usize = 4;
 
+/// Counts of what a resend would do at once in one process.
+const PLANS_MAX: usize = 2;
+
 /// What all pages share.
 pub(super) struct Console {
     pages: page::Pages,
@@ -68,6 +72,7 @@ pub(super) struct Console {
     phones: OnceCell<PhoneHasher>,
     exports: Arc<Semaphore>,
     proofs: Semaphore,
+    plans: Semaphore,
     live: live::Live,
     health: health::Health,
 }
@@ -85,6 +90,7 @@ impl Console {
             phones: OnceCell::new(),
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             proofs: Semaphore::new(1),
+            plans: Semaphore::new(PLANS_MAX),
             live: live::Live::default(),
             health: health::Health::default(),
         })
@@ -152,6 +158,9 @@ pub(super) fn router(state: &State) -> Router<State> {
         .post("/account/language", account::set_language)
         .get("/t/{tenant}/log", log::page)
         .get("/t/{tenant}/log/export", log::export)
+        .get("/t/{tenant}/log/resend", resend::page)
+        .post("/t/{tenant}/log/resend", resend::start)
+        .post("/t/{tenant}/log/resend/cancel", resend::cancel)
         .get("/t/{tenant}/log/{notification}", notification::page)
         .post("/t/{tenant}/log/{notification}/resend", notification::resend)
         .post("/t/{tenant}/log/{notification}/cancel", notification::cancel)

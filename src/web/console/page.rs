@@ -30,6 +30,7 @@ pub(super) const TEMPLATES: &[(&str, &str)] = templates![
     "failure.html",
     "log.html",
     "notification.html",
+    "resend.html",
     "credits.html",
     "purchase.html",
     "ledger.html",
