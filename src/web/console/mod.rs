@@ -53,11 +53,13 @@ use crate::queue::Events;
 use crate::render::Templates;
 use crate::secret::{Keyring, PhoneHasher};
 use crate::web::State;
-use crate::whatsapp::Inquirer;
+use crate::whatsapp::{Client, Inquirer};
 
 /// Exports at once in one process.
 const EXPORTS_MAX: usize = 4;
 
+/// Pushes of templates at once in one process.
+const PUSHES_MAX: usize = 2;
 /// Counts of what a resend would do at once in one process.
 const PLANS_MAX: usize = 2;
 
@@ -69,6 +71,9 @@ pub(super) struct Console {
     events: Arc<Events>,
     keyring: Keyring,
     inquirer: Inquirer,
+    /// Manages templates at Meta.
+    whatsapp: Arc<Client>,
+    pushes: Arc<Semaphore>,
     phones: OnceCell<PhoneHasher>,
     exports: Arc<Semaphore>,
     proofs: Semaphore,
@@ -86,6 +91,8 @@ impl Console {
             templates: Arc::new(Templates::load()?),
             events,
             keyring,
+            whatsapp: Arc::new(crate::template::client(&whatsapp)?),
+            pushes: Arc::new(Semaphore::new(PUSHES_MAX)),
             inquirer: Inquirer::new(whatsapp)?,
             phones: OnceCell::new(),
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
@@ -134,11 +141,13 @@ pub(super) fn router(state: &State) -> Router<State> {
         .get("/t/{tenant}/audit", audit::page)
         .get("/t/{tenant}/audit/verify", audit::verify)
         .get("/t/{tenant}/templates", template::page)
+        .post("/t/{tenant}/templates/push", template::push)
         .get("/queue", queue::page)
         .post("/queue/pause", queue::pause)
         .post("/queue/resume", queue::resume)
         .post("/queue/requeue", queue::requeue)
         .get("/t/{tenant}/reminders", reminder::page)
+        .post("/t/{tenant}/reminders", reminder::save)
         .get("/t/{tenant}/opt-outs", opt_out::page)
         .post("/t/{tenant}/opt-outs", opt_out::enter)
         .get("/users", user::page)
@@ -175,7 +184,8 @@ pub(super) fn router(state: &State) -> Router<State> {
         .get("/t/{tenant}/whatsapp", whatsapp::page)
         .post("/t/{tenant}/whatsapp", whatsapp::save)
         .post("/t/{tenant}/whatsapp/switches", whatsapp::switch)
-        .post("/t/{tenant}/whatsapp/check", whatsapp::check);
+        .post("/t/{tenant}/whatsapp/check", whatsapp::check)
+        .otherwise(login::nothing);
     let assets = route::Routes::new(state.clone()).get("/asset/{name}", asset::serve);
     let pages = routes.router().layer(from_fn_with_state(state.clone(), login::write_failure)).layer(sessions);
     pages.merge(assets.router())

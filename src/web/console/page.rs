@@ -28,6 +28,7 @@ pub(super) const TEMPLATES: &[(&str, &str)] = templates![
     "log_in.html",
     "account.html",
     "failure.html",
+    "nothing.html",
     "log.html",
     "notification.html",
     "resend.html",

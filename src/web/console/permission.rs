@@ -83,11 +83,13 @@ pub(super) const TABLE: &[Rule] = &[
     get("/t/{tenant}/audit", LOGS),
     get("/t/{tenant}/audit/verify", LOGS),
     get("/t/{tenant}/templates", TENANT),
+    post("/t/{tenant}/templates/push", TENANT),
     get("/queue", SERVICE),
     post("/queue/pause", ADMIN),
     post("/queue/resume", ADMIN),
     post("/queue/requeue", ADMIN),
     get("/t/{tenant}/reminders", LOGS),
+    post("/t/{tenant}/reminders", TENANT),
     get("/t/{tenant}/opt-outs", LOGS),
     post("/t/{tenant}/opt-outs", TENANT),
     get("/users", ADMIN),
@@ -119,9 +121,14 @@ impl Who {
     }
 }
 
+/// Whether a role may use a route; pages ask it for their forms.
+pub(super) fn may(role: Role, method: &str, path: &str) -> bool {
+    find(method, path).is_some_and(|rule| rule.who.includes(role))
+}
+
 /// Whether a role may look at a page; the menu asks this.
 pub(super) fn may_see(role: Role, path: &str) -> bool {
-    find("GET", path).is_some_and(|rule| rule.who.includes(role))
+    may(role, "GET", path)
 }
 
 #[cfg(test)]

@@ -152,9 +152,19 @@ fn read_drift(row: &PgRow) -> Result<(TenantId, Drift), sqlx::Error> {
 }
 
 /// Sums what messages took from a tenant since a day (UTC), refunds given back, as far as it is rolled up.
-pub async fn sum_spent(tx: &mut PgConnection, tenant: TenantId, since: NaiveDate) -> Result<Decimal, sqlx::Error> {
+///
+/// None while nothing is rolled up of that time and the tenant's newest entry is not either: then nobody knows yet.
+pub async fn sum_spent(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    since: NaiveDate,
+) -> Result<Option<Decimal>, sqlx::Error> {
     sqlx::query_scalar(
-        "select coalesce(-sum(d.amount), 0) from ledger_day d join account a using (tenant_id, currency) \
+        "select case when sum(d.amount) is null \
+                      and (select e.xid >= m.xid from ledger_entry e, ledger_day_mark m where e.tenant_id = $1 \
+                           order by e.ledger_entry_id desc limit 1) then null \
+                     else coalesce(-sum(d.amount), 0) end \
+         from ledger_day d join account a using (tenant_id, currency) \
          where d.tenant_id = $1 and d.day >= $2 and d.kind in ('post', 'refund')",
     )
     .bind(tenant)
