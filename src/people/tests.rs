@@ -108,14 +108,14 @@ async fn roles_of_one_tenant_have_one_and_addresses_are_unique(pool: PgPool) {
 
 #[sqlx::test]
 async fn a_tenants_request_changes_users_of_that_tenant_alone(pool: PgPool) {
-    let ours = crate::tenant::tests::add(&pool, "ours").await;
-    let theirs = crate::tenant::tests::add(&pool, "theirs").await;
+    let ours = add(&pool, "ours").await.id;
+    let theirs = add(&pool, "theirs").await.id;
     let access = crate::database::Access::of_tenant(&pool, ours.0);
     let new = |email: &str, tenant_id| NewUser {
         email: email.to_owned(),
         role: Role::Finance,
         tenant_id: Some(tenant_id),
-        language: kmsnotif_jobs::Language::En,
+        language: Language::En,
         password_hash: "$argon2id$x".to_owned(),
     };
     let own = store::insert(access, &new("a@ours.example", ours), "test").await.unwrap();

@@ -52,8 +52,9 @@ use crate::people::{Hasher, Role};
 use crate::queue::Events;
 use crate::render::Templates;
 use crate::secret::{Keyring, PhoneHasher};
+use crate::template::push::Clerk;
 use crate::web::State;
-use crate::whatsapp::{Client, Inquirer};
+use crate::whatsapp::Inquirer;
 
 /// Exports at once in one process.
 const EXPORTS_MAX: usize = 4;
@@ -71,8 +72,7 @@ pub(super) struct Console {
     events: Arc<Events>,
     keyring: Keyring,
     inquirer: Inquirer,
-    /// Manages templates at Meta.
-    whatsapp: Arc<Client>,
+    clerk: Clerk,
     pushes: Arc<Semaphore>,
     phones: OnceCell<PhoneHasher>,
     exports: Arc<Semaphore>,
@@ -91,7 +91,7 @@ impl Console {
             templates: Arc::new(Templates::load()?),
             events,
             keyring,
-            whatsapp: Arc::new(crate::template::client(&whatsapp)?),
+            clerk: Clerk::new(&whatsapp)?,
             pushes: Arc::new(Semaphore::new(PUSHES_MAX)),
             inquirer: Inquirer::new(whatsapp)?,
             phones: OnceCell::new(),

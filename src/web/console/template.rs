@@ -15,7 +15,7 @@ use crate::render::{Input, embedded};
 use crate::secret::Secret;
 use crate::sender::store::list_known;
 use crate::template::Pushed;
-use crate::template::push::{PushError, Pusher};
+use crate::template::push::PushError;
 use crate::template::refresh::overrides_of;
 use crate::whatsapp::Account;
 
@@ -107,11 +107,8 @@ async fn push_all(ask: Ask, token: Secret, _turn: OwnedSemaphorePermit) -> Resul
     // The guard found the tenant, and the handler its configuration.
     let Some(tenant) = &ask.tenant else { return Ok(Vec::new()) };
     let Some(configuration) = &tenant.configuration else { return Ok(Vec::new()) };
-    let overrides = overrides_of(pool, tenant).await?;
-    let wanted: Vec<_> = overrides.all(&console.templates).collect();
     let account = Account { waba_id: &configuration.waba_id, token: token.expose() };
-    let pusher = Pusher { pool, whatsapp: &console.whatsapp, templates: &console.templates, actor: &actor };
-    pusher.push(tenant, &account, &wanted).await
+    console.clerk.push((pool, &console.templates, &actor), tenant, &account).await
 }
 
 async fn show(ask: &Ask, pushed: &[Pushed]) -> Answer {
