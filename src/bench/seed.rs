@@ -1,6 +1,7 @@
 //! What a run needs before its first job: tenants that may send, a price, and credit for every job.
 //!
-//! All of it goes through the stores that the commands use, several tenants at once.
+//! All of it goes through the stores that the commands use, several tenants at once; only notifications that were sent
+//! long ago are written as they would lie there.
 
 use anyhow::Context as _;
 use chrono::NaiveDate;
@@ -11,6 +12,7 @@ use rust_decimal::Decimal;
 use sqlx::PgPool;
 
 use super::job::tenant_code;
+use super::store as bench_store;
 use crate::credit::price::PriceKey;
 use crate::credit::{ledger, price};
 use crate::render::Category;
@@ -24,6 +26,8 @@ pub(super) const RATE: u32 = 1_000_000;
 /// Tenants added at once.
 const AT_ONCE: usize = 8;
 const ACTOR: &str = "bench";
+/// Stored notifications written in one transaction.
+const STORED_AT_ONCE: usize = 5_000;
 
 /// Adds tenants with their configuration and credit for `jobs` notifications each, and the price; the first tenant
 /// sends at `first_rate`, the others as fast as they can.
@@ -47,6 +51,15 @@ pub(super) async fn seed(
             add(pool, keyring, country, (number, rate), credit).await
         })
         .await
+}
+
+/// Writes so many notifications that were sent in the last 30 days; the tenants have the credit for them.
+pub(super) async fn store_old(pool: &PgPool, tenants: usize, count: usize) -> anyhow::Result<()> {
+    for from in (0..count).step_by(STORED_AT_ONCE) {
+        let part = (from as i64, STORED_AT_ONCE.min(count - from) as i64, count as i64);
+        bench_store::insert_stored(pool, part, tenants as i64, PRICE).await?;
+    }
+    Ok(bench_store::vacuum(pool).await?)
 }
 
 async fn add(

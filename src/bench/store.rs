@@ -74,9 +74,75 @@ pub(super) struct Sent {
     pub(super) accepted_at: Option<DateTime<Utc>>,
 }
 
-/// Streams all notifications.
+/// Stores notifications of the last 30 days as they are when all is over: read, charged, with their keys, attempts and
+/// entries; of all tenants in turn. `number` is that of the first, `count` how many, `of` how many there will be.
+pub(super) async fn insert_stored(
+    pool: &PgPool,
+    (number, count, of): (i64, i64, i64),
+    tenants: i64,
+    price: Decimal,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "with made as materialized ( \
+             select t.tenant_id, md5('id of ' || i) as id, md5('job of ' || i) as job, i, \
+                    now() - make_interval(secs => 30 * 86400 * (1 - i::float8 / $3)) as at \
+             from generate_series($1, $1 + $2 - 1) as i \
+             join tenant t on t.code = 'rs-' || lpad((i % $4)::text, 5, '0') \
+         ), row as materialized ( \
+             select tenant_id, i, at, 'OLD-' || job as job_id, decode(job, 'hex') as hash, \
+                    overlay(overlay(overlay(id placing left(uuid_floor(at)::text, 8) from 1 for 8) \
+                        placing substr(uuid_floor(at)::text, 10, 4) from 9 for 4) placing '7' from 13 for 1)::uuid as id \
+             from made \
+         ), keys as ( \
+             insert into notification_key (tenant_id, job_id, notification_id, content_hash) \
+             select tenant_id, job_id, id, hash || hash from row \
+         ), attempts as ( \
+             insert into attempt (tenant_id, notification_id, number, started_at, finished_at, outcome, wamid, \
+                                  template, message, language) \
+             select tenant_id, id, 1, at, at, 'accepted', 'wamid.' || i, 'registration_confirmed', \
+                    repeat('Halo Siti Rahma Wulandari. ', 12), 'id' from row \
+         ), entries as ( \
+             insert into ledger_entry (tenant_id, ledger_entry_id, kind, debit_account, credit_account, amount, \
+                                       currency, notification_id, attempt, price_id) \
+             select tenant_id, id, 'post', 'available', 'spent', $5, 'IDR', id, 1, (select min(price_id) from price) \
+             from row \
+         ), paid as ( \
+             update account a set available = available - n * $5, spent = spent + n * $5 \
+             from (select tenant_id, count(*) as n from row group by tenant_id) as due \
+             where a.tenant_id = due.tenant_id \
+         ) \
+         insert into notification (tenant_id, notification_id, job_id, kind, category, status, recipient, \
+             recipient_hash, language, data, price_id, price, currency, posted, attempt, attempts_counted, token, \
+             seq, wamid, created_at, accepted_at, sent_at, delivered_at, read_at) \
+         select tenant_id, id, job_id, 'registration_confirmed', 'utility', 'read', \
+                '+62817' || lpad((i % 100000000)::text, 8, '0'), hash, 'id', \
+                '{\"patient_name\":\"Siti Rahma Wulandari\",\"doctor_name\":\"dr. Andi Wijaya, Sp.JP\",' \
+                    || '\"clinic_name\":\"Poli Jantung\",\"scheduled_at\":\"2026-03-14T09:30:00+07:00\",' \
+                    || '\"hospital_contact\":\"+62 21 555 0100\"}', \
+                (select min(price_id) from price), $5, 'IDR', true, 1, 1, i || '-0', 5, 'wamid.' || i, at, at, at, at, at \
+         from row",
+    )
+    .bind(number)
+    .bind(count)
+    .bind(of)
+    .bind(tenants)
+    .bind(price)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Leaves the stored rows as years of vacuuming do.
+pub(super) async fn vacuum(pool: &PgPool) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql("vacuum (analyze)").execute(pool).await?;
+    Ok(())
+}
+
+/// Streams the notifications of this run's jobs.
 pub(super) fn list_sent(pool: &PgPool) -> impl Stream<Item = Result<Sent, sqlx::Error>> + '_ {
-    sqlx::query("select notification_id, job_id, accepted_at from notification").fetch(pool).map(|row| read_sent(&row?))
+    sqlx::query("select notification_id, job_id, accepted_at from notification where job_id not like 'OLD-%'")
+        .fetch(pool)
+        .map(|row| read_sent(&row?))
 }
 
 /// Lists the notifications that Meta may report, with tenant and sender, a tenant's together.

@@ -21,7 +21,8 @@ use crate::config::{DatabaseConfig, RedisConfig, WorkerConfig, environment};
     kmsnotif bench --webhook --trickle 0   status events too, at Meta's rate\n  \
     kmsnotif bench --rate 80 --jobs 1000000 --trickle-seconds 60\n  \
     kmsnotif bench --ledger --runs 3       only reservation and posting, of one tenant\n  \
-    kmsnotif bench --api                   only submitting over HTTP\n\n\
+    kmsnotif bench --api                   only submitting over HTTP\n  \
+    kmsnotif bench --stored 10000000       beside ten million notifications of the last 30 days\n\n\
     The way: Redis, reservation, rendering, HTTP, result, posting, acknowledgement. It makes a database and a \
     namespace of its own on the servers of DATABASE_URL and REDIS_URL, runs workers against a built-in stub of the \
     Cloud API, checks that every job was sent and charged exactly once, and removes everything again. Postgres must \
@@ -63,6 +64,10 @@ pub struct Args {
     /// Jobs before anything is measured.
     #[arg(long, value_name = "JOBS", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(0..=5_000_000))]
     warm_up: u32,
+    /// Notifications of the last 30 days that are stored before anything is measured.
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with_all = ["ledger", "api", "rate"],
+        value_parser = clap::value_parser!(u32).range(0..=1_000_000_000))]
+    stored: u32,
     /// Jobs a second of the phase that measures latency on an idle system; 0 leaves it out.
     #[arg(long, value_name = "RATE", default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=5_000))]
     trickle: u32,
@@ -163,6 +168,7 @@ impl Args {
             webhook: self.webhook,
             jobs: self.jobs as usize,
             warm_up: self.warm_up as usize,
+            stored: self.stored as usize,
             workers: self.workers as usize,
             concurrency,
             latency_ms: self.latency,

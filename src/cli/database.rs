@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection, PgExecutor, PgPool};
+use sqlx::{Connection as _, PgConnection, PgExecutor, PgPool, Postgres};
 
 use super::store;
 use crate::audit;
@@ -20,6 +21,8 @@ pub static MIGRATOR: Migrator = sqlx::migrate!();
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection is closed after so long: what a server keeps per connection stays bounded, failovers are noticed.
 const LIFETIME_MAX: Duration = Duration::from_mins(30);
+/// How long the pool may try its first connection before the server is asked what is wrong.
+const SILENCE: Duration = Duration::from_secs(1);
 /// Before a command gives up on a server that does not even refuse.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -28,42 +31,56 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The server sees `kmsnotif-<command>` as the application's name.
 pub async fn connect(config: &DatabaseConfig, command: &str) -> anyhow::Result<PgPool> {
     let (pool, first) = open(config, command).await?;
-    first.close().await.ok();
+    give_back(first).await;
     Ok(pool)
 }
 
 /// Connects with `DATABASE_URL` and refuses a database that is not migrated.
 pub(super) async fn connect_migrated(command: &str) -> anyhow::Result<PgPool> {
     let (pool, mut first) = open(&DatabaseConfig::from_env(&environment)?, command).await?;
-    check_migrated(&mut first).await?;
-    check_access(&mut first).await?;
-    first.close().await.ok();
+    check_migrated(&mut *first).await?;
+    check_access(&mut *first).await?;
+    give_back(first).await;
     Ok(pool)
 }
 
 /// As `connect_migrated`, and refuses a database whose audit could not go on.
 pub(super) async fn connect_to_write(command: &str) -> anyhow::Result<PgPool> {
     let (pool, mut first) = open(&DatabaseConfig::from_env(&environment)?, command).await?;
-    check_migrated(&mut first).await?;
-    check_access(&mut first).await?;
-    check_clock(&mut first).await?;
-    first.close().await.ok();
+    check_migrated(&mut *first).await?;
+    check_access(&mut *first).await?;
+    check_clock(&mut *first).await?;
+    give_back(first).await;
     Ok(pool)
 }
 
-/// A pool, and beside it the connection that tried the way.
+/// A pool and its first connection. A log-in costs a short command most of its time: it has one.
 ///
-/// The pool alone would retry a refused connection in silence until its time is over. Every further connection costs
-/// a short command some milliseconds, so what is asked before it begins is asked on this one.
-async fn open(config: &DatabaseConfig, command: &str) -> anyhow::Result<(PgPool, PgConnection)> {
+/// The pool retries a refused connection in silence until its time is over; so after a moment the server is asked
+/// directly what is wrong.
+async fn open(config: &DatabaseConfig, command: &str) -> anyhow::Result<(PgPool, PoolConnection<Postgres>)> {
     let options = options(&config.url, command)?;
-    let first = connect_one(&config.url, &options).await?;
     let pool = PgPoolOptions::new()
         .max_connections(config.pool)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .max_lifetime(LIFETIME_MAX)
-        .connect_lazy_with(options);
-    Ok((pool, first))
+        .connect_lazy_with(options.clone());
+    let first = if let Ok(first) = tokio::time::timeout(SILENCE, pool.acquire()).await {
+        first
+    } else {
+        connect_one(&config.url, &options).await?.close().await.ok();
+        pool.acquire().await
+    };
+    Ok((pool, first.with_context(|| cannot_connect(&config.url))?))
+}
+
+/// Returns a connection before anybody asks for the next one: dropped, it would come back a moment too late for that.
+async fn give_back(mut connection: PoolConnection<Postgres>) {
+    connection.return_to_pool().await;
+}
+
+fn cannot_connect(url: &Secret) -> String {
+    format!("cannot connect to Postgres at {}", address_without_password(url))
 }
 
 /// One connection for migrations, past a PgBouncer.
@@ -85,10 +102,7 @@ fn options(url: &Secret, command: &str) -> anyhow::Result<PgConnectOptions> {
 async fn connect_one(url: &Secret, options: &PgConnectOptions) -> anyhow::Result<PgConnection> {
     match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => {
-            let address = address_without_password(url);
-            Err(error).with_context(|| format!("cannot connect to Postgres at {address}"))
-        }
+        Ok(Err(error)) => Err(error).with_context(|| cannot_connect(url)),
         Err(_) => bail!(
             "Postgres at {} does not answer within {CONNECT_TIMEOUT:?}: check DATABASE_URL and the network",
             address_without_password(url)

@@ -43,6 +43,8 @@ pub mod tally;
 mod throttle;
 mod withhold;
 mod wording;
+#[cfg(test)]
+mod world_test;
 mod writer;
 
 use std::sync::Arc;

@@ -289,13 +289,10 @@ async fn what_failed_is_resent_with_a_fresh_count_of_attempts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_refunded_is_charged_and_refunded_anew() {
     let mut app = TestApp::builder().price(Some(100)).start().await;
-    // What failed after it was taken on goes out once more.
-    app.expected.sent_again = true;
+    app.expected.sent_again = true; // What failed after it was taken on goes out once more.
     app.simulator.pause_webhooks();
-    // Accepted, then failed by webhook.
     app.enqueue(&registration("REFUNDED").to("+6281200009010")).await;
     for attempt in 1..=2 {
-        // A failure that is told of before the answer is settled is voided, and never posted.
         app.wait_for("REFUNDED", "accepted").await;
         app.simulator.resume_webhooks();
         app.wait_for("REFUNDED", "failed").await;

@@ -78,30 +78,39 @@ pub struct ActRow {
     pub created_at: DateTime<Utc>,
 }
 
+/// Acts that match a filter (`$1` to `$6`), to which each query adds its order and its limit.
+macro_rules! select_acts {
+    ($rest:literal) => {
+        concat!(
+            "select a.audit_entry_id, a.tenant_id, t.code as tenant, a.actor, a.action, a.subject, \
+                    a.before::text as before, a.after::text as after, a.created_at \
+             from audit_entry a left join tenant t using (tenant_id) \
+             where ($1::uuid is null or a.tenant_id = $1) \
+               and ($2::text is null or a.action = $2 or a.action like replace($2, '_', '\\_') || '.%') \
+               and ($3::text is null or a.actor = $3) and ($4::text is null or a.subject = $4) \
+               and ($5::timestamptz is null \
+                    or a.audit_entry_id >= uuid_floor($5 - interval '1 day') and a.created_at >= $5) \
+               and ($6::timestamptz is null \
+                    or a.audit_entry_id < uuid_floor($6 + interval '1 day') and a.created_at < $6) ",
+            $rest
+        )
+    };
+}
+
 /// Streams acts, the oldest first.
 pub fn list<'a>(pool: &'a PgPool, filter: &ActFilter) -> impl Stream<Item = Result<ActRow, sqlx::Error>> + use<'a> {
     // The ids begin with the time, so the key finds the first act; the column, written by the database's own clock,
     // decides. A day is what the database allows between two clocks (0015_audit_time.sql).
-    sqlx::query_as(
-        "select a.audit_entry_id, a.tenant_id, t.code as tenant, a.actor, a.action, a.subject, \
-                a.before::text as before, a.after::text as after, a.created_at \
-         from audit_entry a left join tenant t using (tenant_id) \
-         where ($1::uuid is null or a.tenant_id = $1) \
-           and ($2::text is null or a.action = $2 or a.action like replace($2, '_', '\\_') || '.%') \
-           and ($3::text is null or a.actor = $3) and ($4::text is null or a.subject = $4) \
-           and ($5::timestamptz is null or a.audit_entry_id >= uuid_floor($5 - interval '1 day') and a.created_at >= $5) \
-           and ($6::timestamptz is null or a.audit_entry_id < uuid_floor($6 + interval '1 day') and a.created_at < $6) \
-         order by a.audit_entry_id limit $7",
-    )
-    .persistent(false)
-    .bind(filter.tenant)
-    .bind(filter.action.clone())
-    .bind(filter.actor.clone())
-    .bind(filter.subject.clone())
-    .bind(filter.since)
-    .bind(filter.until)
-    .bind(filter.limit)
-    .fetch(pool)
+    sqlx::query_as(select_acts!("order by a.audit_entry_id limit $7"))
+        .persistent(false)
+        .bind(filter.tenant)
+        .bind(filter.action.clone())
+        .bind(filter.actor.clone())
+        .bind(filter.subject.clone())
+        .bind(filter.since)
+        .bind(filter.until)
+        .bind(filter.limit)
+        .fetch(pool)
 }
 
 /// Lists acts, the newest first, older than one of them if it is given.
@@ -110,18 +119,9 @@ pub async fn list_newest(
     filter: &ActFilter,
     before: Option<Uuid>,
 ) -> Result<Vec<ActRow>, sqlx::Error> {
-    sqlx::query_as(
-        "select a.audit_entry_id, a.tenant_id, t.code as tenant, a.actor, a.action, a.subject, \
-                a.before::text as before, a.after::text as after, a.created_at \
-         from audit_entry a left join tenant t using (tenant_id) \
-         where ($1::uuid is null or a.tenant_id = $1) \
-           and ($2::text is null or a.action = $2 or a.action like replace($2, '_', '\\_') || '.%') \
-           and ($3::text is null or a.actor = $3) and ($4::text is null or a.subject = $4) \
-           and ($5::timestamptz is null or a.audit_entry_id >= uuid_floor($5 - interval '1 day') and a.created_at >= $5) \
-           and ($6::timestamptz is null or a.audit_entry_id < uuid_floor($6 + interval '1 day') and a.created_at < $6) \
-           and ($8::uuid is null or a.audit_entry_id < $8) \
-         order by a.audit_entry_id desc limit $7",
-    )
+    sqlx::query_as(select_acts!(
+        "and ($8::uuid is null or a.audit_entry_id < $8) order by a.audit_entry_id desc limit $7"
+    ))
     .persistent(false)
     .bind(filter.tenant)
     .bind(&filter.action)
