@@ -47,7 +47,7 @@ async fn reminders_are_set_by_the_rules_of_the_command_and_support_only_reads_th
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn templates_are_sent_to_meta_once_with_a_result_for_each() {
-    let app = TestApp::builder().workers(0).start().await;
+    let app = TestApp::builder().workers(0).no_templates().start().await;
     let url = app.start_web().await;
     let mut admin = app.browser(&url, Role::TenantAdmin, "rs-harapan").await;
     let path = "/t/rs-harapan/templates/push";
