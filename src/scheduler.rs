@@ -18,6 +18,7 @@ use crate::audit;
 use crate::config::{MailConfig, RedisConfig, RetentionConfig, WhatsAppConfig, WorkerConfig};
 use crate::credit::{alert, ledger, purchase};
 use crate::mail::{self, Composer, Delivery, Relay};
+use crate::notification::resend::run::Runner;
 use crate::notification::resolver::Resolver;
 use crate::notification::{Limits, erasure, month, retention, store, sweep, tally};
 use crate::queue::{Events, Queue};
@@ -34,6 +35,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(15);
 /// How often unknown outcomes are looked at: this part of their window, within these bounds.
 const OUTCOMES_PART: u32 = 20;
 const OUTCOMES_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(5);
+/// How often resends in bulk are looked for, and how long they rest when something does not take them.
+const RUNS_EVERY: Duration = Duration::from_secs(1);
+const RUNS_REST: Duration = Duration::from_secs(10);
 /// How often the coming months are made sure of.
 const PARTITIONS_EVERY: Duration = Duration::from_hours(1);
 /// How often jobs of our own are looked for.
@@ -99,6 +103,12 @@ impl Scheduler {
             templates: Templates::load()?,
             limits: Limits::of(&self.worker),
             told: HashMap::new(),
+        }));
+        duties.spawn(resend_in_bulk(Runner {
+            pool: pool.clone(),
+            queue: std::sync::Arc::new(queue()),
+            events: std::sync::Arc::new(Events::new(client.clone(), &self.redis.namespace)),
+            templates: std::sync::Arc::new(Templates::load()?),
         }));
         duties.spawn(make_months(pool.clone()));
         duties.spawn(enqueue_own_jobs(pool.clone(), queue()));
@@ -166,6 +176,26 @@ async fn resolve_outcomes(mut resolver: Resolver) {
             Ok(verdicts) if verdicts.is_empty() => {}
             Ok(verdicts) => tracing::info!(?verdicts, "outcomes that nobody told us were looked at"),
             Err(error) => tracing::warn!(%error, "outcomes could not be resolved; the next tick tries again"),
+        }
+    }
+}
+
+/// Does what people started in the console, batch by batch, of one tenant after the other.
+async fn resend_in_bulk(runner: Runner) {
+    let mut ticks = ticks(RUNS_EVERY);
+    loop {
+        ticks.tick().await;
+        loop {
+            match runner.turn().await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    let error = anyhow::Error::from(error);
+                    tracing::warn!(error = format!("{error:#}"), "a resend in bulk was held up; it goes on by itself");
+                    ticks.reset_after(RUNS_REST);
+                    break;
+                }
+            }
         }
     }
 }

@@ -50,6 +50,10 @@ actions! {
     PaymentRefused = "payment.refused",
     /// A notification was sent again by an operator.
     NotificationResend = "notification.resend",
+    /// A resend of many was started in the console.
+    BulkResendStart = "bulk_resend.start",
+    /// A resend of many was ended before its end.
+    BulkResendCancel = "bulk_resend.cancel",
     /// A notification was cancelled.
     NotificationCancel = "notification.cancel",
     /// An operator said what became of an unknown notification.

@@ -60,6 +60,51 @@ pub(super) fn key(parts: &[&str]) -> [u8; 32] {
     hash.finalize().into()
 }
 
+/// The keys under which tries are counted.
+fn keys_of(email: &str, address: &str) -> [[u8; 32]; 3] {
+    [key(&["both", email, address]), key(&["address", address]), key(&["account", email])]
+}
+
+/// Counts a try, and says whether it is one too many.
+async fn is_too_many(pool: &PgPool, keys: &[[u8; 32]; 3]) -> Result<bool, sqlx::Error> {
+    let tries = store::count_try(pool, keys).await?;
+    let counts = || tries.iter().zip(TRIES_MAX);
+    // The first is recorded; the thousand after it say nothing new.
+    if counts().any(|(tries, most)| *tries == most + 1) {
+        tracing::warn!("too many tries of a password: one account or address is held off");
+    }
+    Ok(counts().any(|(tries, most)| *tries > most))
+}
+
+/// Checks the password of somebody who is logged in; tries count as those of log-in do, and with them.
+pub async fn check_again(
+    pool: &PgPool,
+    hasher: &Hasher,
+    user: &User,
+    (password, address): (Secret, &str),
+) -> Result<Result<(), Refused>, LoginError> {
+    let keys = keys_of(&user.email, address);
+    if is_too_many(pool, &keys).await? {
+        return Ok(Err(Refused::Throttled));
+    }
+    let stored = store::get_hash(pool, user.id).await?;
+    let right = match hasher.verify(password, stored).await {
+        Ok(right) => right,
+        Err(HashError::Busy) => return Ok(Err(Refused::Busy)),
+        Err(error) => return Err(LoginError::Hash(error)),
+    };
+    let mut tx = database::begin(pool).await?;
+    if right {
+        store::forget_tries(&mut tx, &keys[0]).await?;
+    } else {
+        let (actor, subject) = (user.actor(), user.id.to_string());
+        let (tenant_id, action) = (user.tenant_id, Action::LoginFail);
+        audit::record(&mut tx, &Act { tenant_id, actor: &actor, action, subject, before: None, after: None }).await?;
+    }
+    tx.commit().await?;
+    Ok(if right { Ok(()) } else { Err(Refused::Wrong) })
+}
+
 /// Lets somebody in, or says why not.
 pub async fn log_in(
     pool: &PgPool,
@@ -68,13 +113,8 @@ pub async fn log_in(
 ) -> Result<Result<User, Refused>, LoginError> {
     let Credentials { email, password, address } = credentials;
     let email = read_email(email).unwrap_or_else(|_| "nobody".to_owned());
-    let keys = [key(&["both", &email, address]), key(&["address", address]), key(&["account", &email])];
-    let tries = store::count_try(pool, &keys).await?;
-    if tries.iter().zip(TRIES_MAX).any(|(tries, most)| *tries > most) {
-        // The first is recorded; the thousand after it say nothing new.
-        if tries.iter().zip(TRIES_MAX).any(|(tries, most)| *tries == most + 1) {
-            tracing::warn!("too many tries to log in: one account or address is held off");
-        }
+    let keys = keys_of(&email, address);
+    if is_too_many(pool, &keys).await? {
         return Ok(Err(Refused::Throttled));
     }
     let found = store::find_to_log_in(pool, &email).await?;

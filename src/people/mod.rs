@@ -20,7 +20,7 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 
-pub use login::{Credentials, LoginError, Refused, log_in};
+pub use login::{Credentials, LoginError, Refused, check_again, log_in};
 pub use password::{Hasher, PasswordError, check_password};
 pub use role::{Role, UnknownRole};
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{NewUser, PeopleError, User};
 use crate::audit::{self, Act, Action};
 use crate::column::parsed;
-use crate::database;
+use crate::database::{self, Access};
 use crate::tenant::TenantId;
 
 pub mod identity;
@@ -96,10 +96,10 @@ pub fn list<'a, E: PgExecutor<'a> + 'a>(
 }
 
 /// Adds a user.
-pub async fn insert(pool: &PgPool, new: &NewUser, actor: &str) -> Result<User, PeopleError> {
+pub async fn insert(access: impl Into<Access<'_>>, new: &NewUser, actor: &str) -> Result<User, PeopleError> {
     new.check()?;
-    let id = Uuid::now_v7();
-    let mut tx = database::begin(pool).await?;
+    let (id, access) = (Uuid::now_v7(), access.into());
+    let mut tx = database::begin(access).await?;
     sqlx::query(
         "insert into console_user \
              (user_id, email, role, tenant_id, language, password_hash, password_changed_at, created_by) \
@@ -128,13 +128,15 @@ pub async fn insert(pool: &PgPool, new: &NewUser, actor: &str) -> Result<User, P
     };
     audit::record(&mut tx, &act).await?;
     tx.commit().await?;
-    find(pool, id).await?.ok_or_else(|| PeopleError::NotFound(new.email.clone()))
+    find(access.pool(), id).await?.ok_or_else(|| PeopleError::NotFound(new.email.clone()))
 }
 
 /// Disables a user and ends every session; again, it changes nothing.
-pub async fn disable(pool: &PgPool, user: &User, actor: &str) -> Result<(), PeopleError> {
-    let mut tx = database::begin(pool).await?;
-    // All administrators in one order, so that two who disable each other do not both succeed.
+pub async fn disable(access: impl Into<Access<'_>>, user: &User, actor: &str) -> Result<(), PeopleError> {
+    let access = access.into();
+    let mut tx = database::begin(access).await?;
+    // All administrators in one order, so that two who disable each other do not both succeed. A tenant's request sees
+    // none, and disables none.
     let left: Vec<Uuid> = sqlx::query_scalar(
         "select user_id from console_user where role = 'administrator' and disabled_at is null order by user_id \
          for no key update",
@@ -151,15 +153,21 @@ pub async fn disable(pool: &PgPool, user: &User, actor: &str) -> Result<(), Peop
     .execute(&mut *tx)
     .await?;
     if done.rows_affected() > 0 {
-        end_sessions(&mut tx, user.id).await?;
         audit::record(&mut tx, &act_on(user, actor, Action::UserDisable)).await?;
     }
-    Ok(tx.commit().await?)
+    tx.commit().await?;
+    Ok(end_sessions(access, user.id).await?)
 }
 
 /// Sets the hash of a new password and ends every session; a disabled user may log in again.
-pub async fn set_password(pool: &PgPool, user: &User, hash: &str, actor: &str) -> Result<i32, PeopleError> {
-    let mut tx = database::begin(pool).await?;
+pub async fn set_password(
+    access: impl Into<Access<'_>>,
+    user: &User,
+    hash: &str,
+    actor: &str,
+) -> Result<i32, PeopleError> {
+    let access = access.into();
+    let mut tx = database::begin(access).await?;
     let epoch = sqlx::query_scalar(
         "update console_user set password_hash = $2, password_changed_at = now(), epoch = epoch + 1, \
                 disabled_at = null \
@@ -169,9 +177,9 @@ pub async fn set_password(pool: &PgPool, user: &User, hash: &str, actor: &str) -
     .bind(hash)
     .fetch_one(&mut *tx)
     .await?;
-    end_sessions(&mut tx, user.id).await?;
     audit::record(&mut tx, &act_on(user, actor, Action::UserPasswd)).await?;
     tx.commit().await?;
+    end_sessions(access, user.id).await?;
     Ok(epoch)
 }
 
@@ -186,8 +194,8 @@ pub async fn set_language(
 }
 
 /// Records that somebody logged out.
-pub async fn record_end(pool: &PgPool, user: &User) -> Result<(), sqlx::Error> {
-    let mut tx = database::begin(pool).await?;
+pub async fn record_end(access: impl Into<Access<'_>>, user: &User) -> Result<(), sqlx::Error> {
+    let mut tx = database::begin(access).await?;
     audit::record(&mut tx, &act_on(user, &user.actor(), Action::LoginEnd)).await?;
     tx.commit().await
 }
@@ -196,8 +204,9 @@ fn act_on<'a>(user: &User, actor: &'a str, action: Action) -> Act<'a> {
     Act { tenant_id: user.tenant_id, actor, action, subject: user.id.to_string(), before: None, after: None }
 }
 
-async fn end_sessions(tx: &mut PgConnection, user: Uuid) -> Result<(), sqlx::Error> {
-    sqlx::query("delete from console_session where user_id = $1").bind(user).execute(tx).await.map(drop)
+/// Removes what the new epoch has ended already; sessions belong to no tenant, so this is the service's own access.
+async fn end_sessions(access: Access<'_>, user: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query("delete from console_session where user_id = $1").bind(user).execute(access.pool()).await.map(drop)
 }
 
 pub(super) async fn mark_logged_in(tx: &mut PgConnection, user: Uuid) -> Result<(), sqlx::Error> {

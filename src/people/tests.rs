@@ -105,3 +105,30 @@ async fn roles_of_one_tenant_have_one_and_addresses_are_unique(pool: PgPool) {
     let taken = insert(new("F@RS-harapan.example", Role::Support, None)).await;
     assert!(matches!(taken, PeopleError::EmailTaken(_)));
 }
+
+#[sqlx::test]
+async fn a_tenants_request_changes_users_of_that_tenant_alone(pool: PgPool) {
+    let ours = add(&pool, "ours").await.id;
+    let theirs = add(&pool, "theirs").await.id;
+    let access = crate::database::Access::of_tenant(&pool, ours.0);
+    let new = |email: &str, tenant_id| NewUser {
+        email: email.to_owned(),
+        role: Role::Finance,
+        tenant_id: Some(tenant_id),
+        language: Language::En,
+        password_hash: Some("$argon2id$x".to_owned()),
+    };
+    let own = store::insert(access, &new("a@ours.example", ours), "test").await.unwrap();
+    assert!(store::insert(access, &new("b@theirs.example", theirs), "test").await.is_err());
+    let other = store::insert(&pool, &new("b@theirs.example", theirs), "test").await.unwrap();
+    let taken = store::insert(access, &new("b@theirs.example", ours), "test").await.unwrap_err();
+    assert!(matches!(taken, PeopleError::EmailTaken(_)), "{taken}");
+    assert!(store::set_password(access, &other, "$argon2id$y", "test").await.is_err());
+    store::disable(access, &other, "test").await.unwrap();
+    let other = store::find(&pool, other.id).await.unwrap().unwrap();
+    assert_eq!((other.disabled_at, other.epoch), (None, 1));
+    store::set_password(access, &own, "$argon2id$y", "test").await.unwrap();
+    store::disable(access, &own, "test").await.unwrap();
+    let own = store::find(&pool, own.id).await.unwrap().unwrap();
+    assert!(own.disabled_at.is_some() && own.epoch == 3);
+}

@@ -18,9 +18,10 @@ use tokio::time::sleep;
 use super::difference::Difference;
 use super::{Listing, list, refresh};
 use crate::audit::{self, Act};
+use crate::config::WhatsAppConfig;
 use crate::render::{Template, Templates, creation_payload};
 use crate::tenant::Tenant;
-use crate::whatsapp::{Account, Class, Client, ListedTemplate, SendError};
+use crate::whatsapp::{Account, Class, Client, ClientError, ListedTemplate, SendError};
 
 /// Tries of one request that Meta throttles or does not take.
 const TRIES_MAX: u32 = 5;
@@ -101,6 +102,29 @@ pub struct Pusher<'a> {
     pub templates: &'a Templates,
     /// Who pushes.
     pub actor: &'a str,
+}
+
+/// Pushes templates and can do nothing else with Meta: the web has no client that could send.
+#[derive(Debug)]
+pub struct Clerk(Client);
+
+impl Clerk {
+    /// Connects to nothing yet.
+    pub fn new(config: &WhatsAppConfig) -> Result<Self, ClientError> {
+        super::client(config).map(Self)
+    }
+
+    /// As [`Pusher::push`], for all that a tenant has.
+    pub async fn push(
+        &self,
+        (pool, templates, actor): (&PgPool, &Templates, &str),
+        tenant: &Tenant,
+        account: &Account<'_>,
+    ) -> Result<Vec<Pushed>, PushError> {
+        let overrides = refresh::overrides_of(pool, tenant).await?;
+        let wanted: Vec<&Template> = overrides.all(templates).collect();
+        Pusher { pool, whatsapp: &self.0, templates, actor }.push(tenant, account, &wanted).await
+    }
 }
 
 impl Pusher<'_> {

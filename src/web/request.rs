@@ -43,7 +43,6 @@ const HEADERS: [(HeaderName, &str); 7] = [
 /// Puts the layers around routes; `https`: browsers shall never come without TLS again.
 pub(super) fn around<S: Clone + Send + Sync + 'static>(routes: Router<S>, https: bool) -> Router<S> {
     routes
-        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address") })
         .method_not_allowed_fallback(refuse_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(CatchPanicLayer::custom(panicked))

@@ -28,6 +28,11 @@ const ROWS: &[(&str, &str, &str)] = &[
         "'act', 1, 1, decode(repeat('00', 24), 'hex'), sha256(''), now()",
     ),
     (
+        "bulk_resend",
+        "bulk_resend_id, status, until, matching, resendable, cost, available, started_by",
+        "ID, 'failed', now(), 1, 1, 1, 1, 'x'",
+    ),
+    (
         "console_user",
         "user_id, email, role, language, password_hash, created_by",
         "ID, ID::text || '@b.example', 'finance', 'id', 'x', 'x'",

@@ -33,7 +33,7 @@ async fn a_hospital_is_configured_buys_credit_sends_and_reads_its_statement() {
     let price = [("country", "ID"), ("currency", "IDR"), ("category", "utility"), ("price", "356.65")];
     let new = |act: &'static str| [&price[..], &[("effective", "2026-01-01"), ("do", act)]].concat();
     admin.open("/prices").await;
-    admin.post("/prices", &new("effect")).await.shows(&["no price is in force yet"]);
+    admin.post("/prices", &new("effect")).await.shows(&["No price is in force yet for ID"]);
     admin.submit("/prices", &new("set")).await.shows(&["The price is saved", "in force", "IDR 356.65"]);
     assert_eq!(admin.post("/prices", &new("set")).await.status, StatusCode::UNPROCESSABLE_ENTITY);
 

@@ -17,7 +17,9 @@ mod audit; // what was delivered and charged is proven
 mod bad_input; // what can never be processed harms only itself
 mod console; // who gets in, and that forms are their own
 mod console_access; // every route with every role
+mod console_resend; // many are sent again, and a person says stop
 mod console_screen; // screens and forms
+mod console_setting; // what administrators set, and what the console says in between
 mod crash; // kill -9 of a worker at each step
 mod credit; // nobody overdraws, nobody is charged twice
 mod delivery; // from XADD to read

@@ -20,7 +20,7 @@ use super::super::{Global, Output, actor, confirm, progress};
 use crate::config::{RedisConfig, environment};
 use crate::credit::amount;
 use crate::notification::Status;
-use crate::notification::resend::{Done, Plan, Resender, Skipped, Which};
+use crate::notification::resend::{Done, Plan, REASONS, Resender, Skipped, Which};
 use crate::queue::{Events, Queue};
 use crate::render::Templates;
 use crate::tenant::{Tenant, store as tenant_store};
@@ -74,28 +74,7 @@ fn resendable(text: &str) -> Result<Status, &'static str> {
         .ok_or("only what is not_sent, failed or unknown can be sent again")
 }
 
-/// What `notification list` may have as a reason, of what was not sent and of what failed.
-const REASONS: [&str; 18] = [
-    "insufficient_credit",
-    "tenant_inactive",
-    "event_disabled",
-    "not_configured",
-    "no_price",
-    "invalid_recipient",
-    "opted_out",
-    "expired",
-    "superseded",
-    "cancelled",
-    "template_unavailable",
-    "render_error",
-    "rejected",
-    "undeliverable",
-    "attempts_exhausted",
-    "dropped",
-    "outcome_unknown",
-    "unresolved",
-];
-
+/// A reason as `notification list` has it.
 fn reason(text: &str) -> Result<String, String> {
     if REASONS.contains(&text) {
         Ok(text.to_owned())
@@ -227,7 +206,7 @@ pub(super) async fn run(args: Resend, global: Global, pool: &PgPool) -> anyhow::
     let config = RedisConfig::from_env(&environment)?;
     let client = open_redis(&config)?;
     let resender = Resender {
-        pool: pool.clone(),
+        access: pool.into(),
         queue: Arc::new(Queue::new(client.clone(), &config.namespace)),
         events: Arc::new(Events::new(client, &config.namespace)),
         templates: Arc::new(Templates::load()?),
@@ -265,7 +244,7 @@ pub(super) async fn run(args: Resend, global: Global, pool: &PgPool) -> anyhow::
     Ok(())
 }
 
-async fn one(resender: &Resender, tenant: &Tenant, id: String, global: Global) -> anyhow::Result<OneAnswer> {
+async fn one(resender: &Resender<'_>, tenant: &Tenant, id: String, global: Global) -> anyhow::Result<OneAnswer> {
     let Some(candidate) = resender.find(tenant, &id).await? else {
         bail!(
             "the tenant {0} has no notification with the id {id:?}: look for it with `kmsnotif notification list --tenant {0}`",
@@ -284,7 +263,7 @@ async fn one(resender: &Resender, tenant: &Tenant, id: String, global: Global) -
 }
 
 /// Resends in batches; SIGINT and SIGTERM end it after the one under way.
-async fn many(resender: &Resender, tenant: &Tenant, which: &Which, resendable: u64) -> anyhow::Result<Done> {
+async fn many(resender: &Resender<'_>, tenant: &Tenant, which: &Which, resendable: u64) -> anyhow::Result<Done> {
     let stopped = Arc::new(AtomicBool::new(false));
     let stop = stopped.clone();
     tokio::spawn(async move {

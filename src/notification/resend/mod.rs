@@ -5,30 +5,29 @@
 //!    second finds it under way. What an unknown one held is voided.
 //! 3. After the commit the job comes into its lane under that token, and admission does the rest: switches, price,
 //!    credit, expiry. A crash in between leaves a row that is due, which the sweep finds.
+//!
+//! What the console starts is a run ([`run`]): the same batches, done by schedulers, each with its progress.
+mod batch;
 mod obstacle;
+pub mod run;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use kmsnotif_jobs::Kind;
 use rust_decimal::Decimal;
-use serde_json::json;
-use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::event::{self, Committed};
-use super::record::Change;
-use super::status::{Reason, Status};
-use super::store::resend::{Carried, find_candidate, list_candidates, list_carried};
-use super::{lifecycle, priority, store};
-use crate::audit::{self, Act, Action};
+use super::status::Status;
+use super::store::resend::{find_candidate, list_candidates};
 use crate::credit::ledger::{self, LedgerError};
 use crate::credit::price::{self, PriceBook, PriceKey};
-use crate::queue::{Events, Lane, Queue, QueueError, Restored};
+use crate::database::Access;
+use crate::queue::{Events, Queue, QueueError};
 use crate::render::{Category, Templates};
 use crate::tenant::{Tenant, phone};
 
@@ -38,6 +37,28 @@ pub use obstacle::{Candidate, Obstacle};
 const BATCH: i64 = 200;
 /// Notifications looked at at once for a plan.
 const PAGE: i64 = 2_000;
+
+/// The reasons of what was not sent, and of what failed.
+pub const REASONS: [&str; 18] = [
+    "insufficient_credit",
+    "tenant_inactive",
+    "event_disabled",
+    "not_configured",
+    "no_price",
+    "invalid_recipient",
+    "opted_out",
+    "expired",
+    "superseded",
+    "cancelled",
+    "template_unavailable",
+    "render_error",
+    "rejected",
+    "undeliverable",
+    "attempts_exhausted",
+    "dropped",
+    "outcome_unknown",
+    "unresolved",
+];
 
 /// Which notifications of a tenant.
 #[derive(Debug, Clone)]
@@ -53,6 +74,9 @@ pub struct Which {
     /// Created before: at the latest now, so that what is refused meanwhile is no part of it.
     pub until: DateTime<Utc>,
 }
+
+/// A notification, the status by which it was chosen, and its price.
+type Chosen = (Uuid, Status, Decimal);
 
 /// How many were skipped, by why.
 pub type Skipped = BTreeMap<Obstacle, u64>;
@@ -79,6 +103,8 @@ pub struct Plan {
 pub struct Done {
     /// Waiting again, each under a token of its own.
     pub resent: u64,
+    /// What those cost at today's price; admission looks it up again.
+    pub cost: Decimal,
     /// The others.
     pub skipped: Skipped,
     /// Told to stop before the end; the same command goes on with the rest.
@@ -105,9 +131,9 @@ pub enum ResendError {
 
 /// What resends are made with.
 #[derive(Debug)]
-pub struct Resender {
-    /// The database.
-    pub pool: PgPool,
+pub struct Resender<'a> {
+    /// The database, on whose behalf it is resent.
+    pub access: Access<'a>,
     /// Where the jobs go.
     pub queue: Arc<Queue>,
     /// Where eHospital hears that they wait again.
@@ -118,45 +144,78 @@ pub struct Resender {
     pub actor: String,
 }
 
-impl Resender {
+/// How far a resend of many is; each batch begins where the last one ended.
+#[derive(Debug, Clone, Default)]
+struct Course {
+    /// What was looked at last.
+    after: Uuid,
+    /// What the tenant could spend when it began.
+    available: Decimal,
+    /// The price of all so far that could be sent again, covered or not.
+    judged: Decimal,
+}
+
+impl Resender<'_> {
     /// Finds one notification by the producer's id.
     pub async fn find(&self, tenant: &Tenant, job_id: &str) -> Result<Option<Candidate>, sqlx::Error> {
-        find_candidate(&self.pool, tenant.id, job_id).await
+        let mut tx = self.access.read().await?;
+        let found = find_candidate(&mut *tx, tenant.id, job_id).await?;
+        tx.rollback().await?;
+        Ok(found)
+    }
+
+    async fn available(&self, tenant: &Tenant) -> Result<Decimal, ResendError> {
+        let mut tx = self.access.read().await?;
+        let balance = ledger::store::get_balance(&mut *tx, tenant.id).await?;
+        tx.rollback().await?;
+        Ok(balance.available)
     }
 
     /// Has one notification sent again, in the lane of its kind; says why not.
     pub async fn resend(&self, tenant: &Tenant, candidate: &Candidate) -> Result<Result<(), Obstacle>, ResendError> {
-        let prices = price::store::load(&self.pool).await?;
+        let prices = price::store::load(self.access.pool()).await?;
         if let Err(obstacle) = self.judge(tenant, candidate, &prices) {
             return Ok(Err(obstacle));
         }
         let mut done = Done::default();
-        self.write(tenant, &[(candidate.id, candidate.status)], false, &mut done).await?;
+        self.write(tenant, &[(candidate.id, candidate.status, Decimal::ZERO)], false, &mut done).await?;
         Ok(done.skipped.into_keys().next().map_or(Ok(()), Err))
     }
 
     /// Counts what a resend in bulk would do, and what it would cost today.
     pub async fn plan(&self, tenant: &Tenant, which: &Which) -> Result<Plan, ResendError> {
-        let prices = price::store::load(&self.pool).await?;
-        let available = ledger::store::get_balance(&self.pool, tenant.id).await?.available;
-        let mut plan = Plan { available, ..Plan::default() };
-        let mut after = Uuid::nil();
-        loop {
-            let page = list_candidates(&self.pool, tenant.id, which, after, PAGE).await?;
-            let Some(last) = page.last() else { return Ok(plan) };
-            after = last.id;
+        let prices = price::store::load(self.access.pool()).await?;
+        let mut plan = Plan { available: self.available(tenant).await?, ..Plan::default() };
+        let mut after = Some(Uuid::nil());
+        while let Some(behind) = after {
+            let page;
+            (page, after) = self.look(tenant, which, behind, PAGE).await?;
             for candidate in &page {
                 plan.matching += 1;
                 match self.judge_of_many(tenant, which, candidate, &prices) {
                     Ok(price) => {
                         plan.resendable += 1;
                         plan.cost += price;
-                        plan.covered += u64::from(plan.cost <= available);
+                        plan.covered += u64::from(is_covered(candidate, plan.cost, plan.available));
                     }
                     Err(obstacle) => *plan.skipped.entry(obstacle).or_default() += 1,
                 }
             }
         }
+        Ok(plan)
+    }
+
+    async fn look(
+        &self,
+        tenant: &Tenant,
+        which: &Which,
+        after: Uuid,
+        most: i64,
+    ) -> Result<(Vec<Candidate>, Option<Uuid>), ResendError> {
+        let mut tx = self.access.read().await?;
+        let found = list_candidates(&mut tx, tenant.id, which, after, most).await?;
+        tx.rollback().await?;
+        Ok(found)
     }
 
     /// Has those sent again that the credit covers, in the order of their jobs, behind everything else the tenant sends.
@@ -171,33 +230,48 @@ impl Resender {
         which: &Which,
         mut on_batch: impl FnMut(&Done) -> ControlFlow<()>,
     ) -> Result<Done, ResendError> {
-        let prices = price::store::load(&self.pool).await?;
-        let available = ledger::store::get_balance(&self.pool, tenant.id).await?.available;
-        let (mut done, mut after, mut cost) = (Done::default(), Uuid::nil(), Decimal::ZERO);
+        let prices = price::store::load(self.access.pool()).await?;
+        let mut course = Course { available: self.available(tenant).await?, ..Course::default() };
+        let mut done = Done::default();
         loop {
-            let mut page = list_candidates(&self.pool, tenant.id, which, after, BATCH).await?;
-            let Some(last) = page.last() else { return Ok(done) };
-            after = last.id;
-            page.sort_by_key(Candidate::place);
-            let mut ids = Vec::with_capacity(page.len());
-            for candidate in &page {
-                let price = self.judge_of_many(tenant, which, candidate, &prices).and_then(|price| {
-                    cost += price;
-                    // An unknown one brings its own: what it holds is given back first.
-                    let is_covered = cost <= available || candidate.status == Status::Unknown;
-                    if is_covered { Ok(price) } else { Err(Obstacle::InsufficientCredit) }
-                });
-                match price {
-                    Ok(_) => ids.push((candidate.id, candidate.status)),
-                    Err(obstacle) => *done.skipped.entry(obstacle).or_default() += 1,
-                }
+            let (chosen, more) = self.choose(tenant, which, &prices, &mut course, &mut done).await?;
+            self.write(tenant, &chosen, true, &mut done).await?;
+            let goes_on = on_batch(&done).is_continue();
+            if !more {
+                return Ok(done);
             }
-            self.write(tenant, &ids, true, &mut done).await?;
-            if on_batch(&done).is_break() {
+            if !goes_on {
                 done.interrupted = true;
                 return Ok(done);
             }
         }
+    }
+
+    /// The next batch, those among it that are to be sent again with their prices, and whether there may be more.
+    async fn choose(
+        &self,
+        tenant: &Tenant,
+        which: &Which,
+        prices: &PriceBook,
+        course: &mut Course,
+        done: &mut Done,
+    ) -> Result<(Vec<Chosen>, bool), ResendError> {
+        let (mut page, next) = self.look(tenant, which, course.after, BATCH).await?;
+        page.sort_by_key(Candidate::place);
+        let mut chosen = Vec::with_capacity(page.len());
+        for candidate in &page {
+            let price = self.judge_of_many(tenant, which, candidate, prices).and_then(|price| {
+                course.judged += price;
+                let is_covered = is_covered(candidate, course.judged, course.available);
+                if is_covered { Ok(price) } else { Err(Obstacle::InsufficientCredit) }
+            });
+            match price {
+                Ok(price) => chosen.push((candidate.id, candidate.status, price)),
+                Err(obstacle) => *done.skipped.entry(obstacle).or_default() += 1,
+            }
+        }
+        course.after = next.unwrap_or(course.after);
+        Ok((chosen, next.is_some()))
     }
 
     /// As [`judge`](Self::judge), for one of many: nobody means a purchase's messages when patients' are to be sent.
@@ -229,82 +303,22 @@ impl Resender {
         prices.lookup(abroad, configured, today).map(|(_, price)| price.amount).ok_or(Obstacle::NoPrice)
     }
 
-    /// One transaction, then the queue; whatever no longer has the status it was chosen by is under way.
-    async fn write(
-        &self,
-        tenant: &Tenant,
-        chosen: &[(Uuid, Status)],
-        bulk: bool,
-        done: &mut Done,
-    ) -> Result<(), ResendError> {
+    /// One transaction, then the queue.
+    async fn write(&self, tenant: &Tenant, chosen: &[Chosen], bulk: bool, done: &mut Done) -> Result<(), ResendError> {
         if chosen.is_empty() {
             return Ok(());
         }
-        let by_id: HashMap<Uuid, Status> = chosen.iter().copied().collect();
-        let ids: Vec<Uuid> = chosen.iter().map(|(id, _)| *id).collect();
-        let now = Utc::now();
-        let mut tx = store::begin(&self.pool).await?;
-        store::lock_accounts(&mut tx, std::iter::once(tenant.id)).await?;
-        let mut records = store::list_by_id(&mut tx, ids.iter().map(|id| (tenant.id, *id))).await?;
-        let carried = list_carried(&mut tx, (tenant.id, &tenant.code), &ids).await?;
-        let mut count = |obstacle, count: usize| {
-            if count > 0 {
-                *done.skipped.entry(obstacle).or_default() += count as u64;
-            }
-        };
-        count(Obstacle::Erased, ids.len() - carried.len());
-        let (mut changes, mut jobs) = (Vec::with_capacity(carried.len()), Vec::with_capacity(carried.len()));
-        let mut acts = Vec::with_capacity(carried.len());
-        for job in carried {
-            let Some(record) = records.remove(&job.id) else { continue };
-            let Some(kind) = kind_of_same_job(tenant, &job) else {
-                count(Obstacle::Unreadable, 1);
-                continue;
-            };
-            let (status, reason, attempt) = (record.status, record.reason.clone(), record.attempt);
-            let token = new_token(now, bulk, reason.as_deref() == Some(Reason::InsufficientCredit.as_str()));
-            let resent = (by_id.get(&job.id) == Some(&status)).then_some(record);
-            let Some(change) = resent.and_then(|record| lifecycle::resent(record, token.clone(), now)) else {
-                count(Obstacle::UnderWay, 1);
-                continue;
-            };
-            let before = json!({ "status": status.as_str(), "reason": reason, "attempts": attempt });
-            acts.push(self.act(&change, before));
-            let priority = if bulk { Lane::PRIORITY_LAST } else { priority(kind.as_str()) };
-            let rate = tenant.configuration.as_ref().map(|configuration| configuration.rate);
-            let lane = Lane { group: tenant.code.clone(), priority, rate, kind: kind.as_str().to_owned(), pair: None };
-            jobs.push(Restored { token, lane, payload: job.payload });
-            changes.push(change);
-        }
-        audit::record_all(&mut tx, &acts).await?;
-        let codes = HashMap::from([(tenant.id, tenant.code.as_str())]);
-        let lines = store::write(&mut tx, &[], changes, &codes, now).await?;
-        let outbox_id = store::insert_outbox(&mut tx, &lines).await?;
+        let mut tx = self.begin(tenant).await?;
+        let written = self.write_within(&mut tx, tenant, chosen, bulk, done).await?;
         tx.commit().await?;
-        done.resent += jobs.len() as u64;
-        event::publish_now(&self.events, &self.pool, Committed { outbox_id, lines }).await;
-        self.queue.restore(&jobs).await?;
-        Ok(())
-    }
-
-    fn act(&self, change: &Change, before: serde_json::Value) -> Act<'_> {
-        Act {
-            tenant_id: Some(change.record.tenant_id),
-            actor: &self.actor,
-            action: Action::NotificationResend,
-            subject: change.record.notification_id.to_string(),
-            before: Some(before),
-            after: Some(json!({ "status": change.record.status.as_str() })),
-        }
+        self.publish(written).await
     }
 }
 
-/// The kind of a stored job that admission will know again; none if it would be rejected, and wait for good.
-fn kind_of_same_job(tenant: &Tenant, carried: &Carried) -> Option<Kind> {
-    let job = kmsnotif_jobs::parse(&carried.payload).ok()?;
-    let recipient = phone::parse(&job.to, tenant.country).ok()?;
-    let hash = kmsnotif_jobs::content_hash(&job, recipient.as_str(), job.language?);
-    (hash.as_slice() == carried.content_hash).then(|| job.kind())
+/// Whether the credit is good for one, with all before it; an unknown one brings its own, for what it holds is given
+/// back first.
+fn is_covered(candidate: &Candidate, judged: Decimal, available: Decimal) -> bool {
+    judged <= available || candidate.status == Status::Unknown
 }
 
 /// A token that no entry of a stream has; it begins with the millisecond, as theirs do.

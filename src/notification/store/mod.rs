@@ -5,6 +5,7 @@
 
 mod account;
 pub(crate) mod appointment;
+pub(crate) mod bulk_resend;
 pub(crate) mod erasure;
 mod job;
 mod log;

@@ -2,7 +2,7 @@
 
 use kmsnotif_jobs::{Kind, Language};
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, PgExecutor, PgPool, Row as _};
+use sqlx::{PgConnection, PgExecutor, Row as _};
 use uuid::Uuid;
 
 use super::job::{job_columns, read_payload};
@@ -11,6 +11,9 @@ use crate::notification::record::NotificationId;
 use crate::notification::resend::{Candidate, Which};
 use crate::notification::status::Status;
 use crate::tenant::{E164, TenantId};
+
+/// Rows that one look for candidates goes through.
+const SCAN: i64 = 20_000;
 
 macro_rules! select_candidate {
     ($rest:literal) => {
@@ -49,23 +52,43 @@ pub(crate) async fn find_candidate(
     .transpose()
 }
 
-/// Lists a page of a tenant's notifications behind `after`, the oldest first.
+/// Lists at most so many of a tenant's notifications behind `after`, the oldest first; and where to go on, if there
+/// may be more.
+///
+/// It looks at no more than [`SCAN`] rows: a rare status among millions is found in many short looks, not in a long one.
 pub(crate) async fn list_candidates(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     tenant: TenantId,
     which: &Which,
     after: NotificationId,
     most: i64,
-) -> Result<Vec<Candidate>, sqlx::Error> {
+) -> Result<(Vec<Candidate>, Option<NotificationId>), sqlx::Error> {
     // The ids begin with the time, so the key finds the first row and the months; the column decides. An hour
     // covers the distance between two clocks.
+    sqlx::query("select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true)")
+        .execute(&mut *tx)
+        .await?;
+    let scanned_to: Option<Uuid> = sqlx::query_scalar(
+        "select notification_id from notification where tenant_id = $1 and notification_id > $2 \
+           and ($3::timestamptz is null or notification_id >= uuid_floor($3 - interval '1 hour')) \
+           and notification_id < uuid_floor($4 + interval '1 hour') \
+         order by notification_id offset $5 limit 1",
+    )
+    .bind(tenant)
+    .bind(after)
+    .bind(which.since)
+    .bind(which.until)
+    .bind(SCAN - 1)
+    .fetch_optional(&mut *tx)
+    .await?;
     let rows = sqlx::query(select_candidate!(
         "where n.tenant_id = $1 and n.notification_id > $2 and n.status = $3 and ($4::text is null or n.reason = $4) \
            and ($5::text is null or n.kind = $5) \
            and ($6::timestamptz is null \
                 or n.notification_id >= uuid_floor($6 - interval '1 hour') and n.created_at >= $6) \
            and n.notification_id < uuid_floor($7 + interval '1 hour') and n.created_at < $7 \
-         order by n.notification_id limit $8"
+           and ($8::uuid is null or n.notification_id <= $8) \
+         order by n.notification_id limit $9"
     ))
     .bind(tenant)
     .bind(after)
@@ -74,10 +97,13 @@ pub(crate) async fn list_candidates(
     .bind(which.kind.map(Kind::as_str))
     .bind(which.since)
     .bind(which.until)
+    .bind(scanned_to)
     .bind(most)
-    .fetch_all(pool)
+    .fetch_all(tx)
     .await?;
-    rows.iter().map(read_candidate).collect()
+    let found: Vec<Candidate> = rows.iter().map(read_candidate).collect::<Result<_, _>>()?;
+    let next = if found.len() as i64 == most { found.last().map(|last| last.id) } else { scanned_to };
+    Ok((found, next))
 }
 
 fn read_candidate(row: &PgRow) -> Result<Candidate, sqlx::Error> {

@@ -114,8 +114,8 @@ pub async fn unlink(pool: &PgPool, user: &User, actor: &str) -> Result<bool, Peo
     }
     let end = sqlx::query("update console_user set epoch = epoch + 1 where user_id = $1");
     end.bind(user.id).execute(&mut *tx).await?;
-    super::end_sessions(&mut tx, user.id).await?;
     crate::audit::record(&mut tx, &super::act_on(user, actor, crate::audit::Action::UserUnlink)).await?;
     tx.commit().await?;
+    super::end_sessions(pool.into(), user.id).await?;
     Ok(true)
 }

@@ -1,13 +1,14 @@
 //! A user's own page: language and password. And `/`, which leads to where a user works.
 
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 use kmsnotif_jobs::Language;
 
 use super::ask::{Answer, Ask};
 use super::failure::Failure;
 use super::field::Wrong;
-use super::session;
-use crate::people::{PasswordError, check_password, store as people_store};
+use super::{login, session};
+use crate::people::{PasswordError, Refused, check_again, check_password, store as people_store};
 use crate::secret::Secret;
 
 /// The page.
@@ -49,17 +50,23 @@ pub(super) async fn change_password(ask: Ask) -> Answer {
     }
     let hasher = &ask.state.console.hasher;
     if wrong.is_empty() {
-        let stored = people_store::get_hash(&ask.state.pool, ask.user.id).await?;
-        let right = hasher.verify(Secret::new(old), stored).await.map_err(|_| Failure::busy())?;
-        if !right {
-            wrong.say("password", texts.get("wrong", "password_wrong"));
+        let typed = (Secret::new(old), ask.address.as_str());
+        match check_again(&ask.state.pool, hasher, &ask.user, typed).await.map_err(Failure::broken)? {
+            Ok(()) => {}
+            Err(Refused::Wrong) => wrong.say("password", texts.get("wrong", "password_wrong")),
+            Err(Refused::Busy) => return Err(Failure::busy()),
+            Err(Refused::Throttled) => {
+                wrong.say("password", texts.get("log_in", "throttled"));
+                let page = ask.refused("account.html", &wrong).await?.status(StatusCode::TOO_MANY_REQUESTS);
+                return login::add_wait(page.show()?);
+            }
         }
     }
     if !wrong.is_empty() {
         return ask.refused("account.html", &wrong).await?.show();
     }
     let hash = hasher.hash(Secret::new(new)).await.map_err(|_| Failure::busy())?;
-    let changed = people_store::set_password(&ask.state.pool, &ask.user, &hash, &ask.actor()).await;
+    let changed = people_store::set_password(ask.access_of(&ask.user), &ask.user, &hash, &ask.actor()).await;
     let epoch = changed.map_err(Failure::broken)?;
     session::go_on(&ask.session, &ask.who, epoch).await?;
     ask.done("/account", texts.get("account", "password_changed")).await

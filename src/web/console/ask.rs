@@ -40,6 +40,10 @@ pub(super) struct Asked {
     pub(super) fields: Fields,
     /// The parts of the address that vary.
     pub(super) path: Vec<(String, String)>,
+    /// The network address that it came from.
+    pub(super) address: String,
+    /// Whether it sends a form.
+    pub(super) posts: bool,
     /// The route's pattern.
     pub(super) route: &'static str,
 }
@@ -116,6 +120,11 @@ impl Ask {
     /// The access of the address's tenant, for functions of capabilities that begin their own transactions.
     pub(super) fn access(&self) -> Result<Access<'_>, Failure> {
         Ok(self.state.of_tenant(self.tenant()?.id))
+    }
+
+    /// The access for what is written about a user: that of the user's tenant, or the service's for whoever has none.
+    pub(super) fn access_of(&self, user: &User) -> Access<'_> {
+        user.tenant_id.map_or_else(|| Access::from(&self.state.pool), |tenant| self.state.of_tenant(tenant))
     }
 
     /// Begins a transaction that reads, and sees the rows of the address's tenant alone.

@@ -61,8 +61,8 @@ pub(super) struct Figures {
     days: Vec<Day>,
     available: String,
     reserved: String,
-    /// What messages of the last days cost, as far as it is rolled up.
-    cost: String,
+    /// What messages of the last days cost, as far as it is rolled up; none until the first of them are.
+    cost: Option<String>,
     lasts: Option<u64>,
     empty: bool,
     low: bool,
@@ -92,14 +92,14 @@ pub(super) async fn read(state: &State, tenant: &Tenant) -> Result<Figures, Fail
     let cost = ledger_store::sum_spent(&mut tx, tenant.id, cost_since).await?;
     tx.rollback().await?;
     let depth = timeout(QUEUE_WITHIN, state.queue.stats()).await.ok().and_then(Result::ok);
-    let per_day = cost / Decimal::from(COST_DAYS);
+    let per_day = cost.unwrap_or_default() / Decimal::from(COST_DAYS);
     let lasts = (per_day > Decimal::ZERO).then(|| (balance.available / per_day).floor().to_u64()).flatten();
     Ok(Figures {
         funnel: funnel(&counts, today),
         days: chart(&counts, since),
         available: amount::format(balance.available),
         reserved: amount::format(balance.reserved),
-        cost: amount::format(cost),
+        cost: cost.map(amount::format),
         lasts,
         empty: balance.available.is_zero(),
         low: tenant.low_balance_threshold.is_some_and(|threshold| balance.available < threshold),

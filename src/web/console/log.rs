@@ -15,6 +15,7 @@ use serde_json::json;
 use super::ask::{Answer, Ask};
 use super::failure::Failure;
 use super::field::Wrong;
+use super::permission;
 use crate::audit::{self, Act, Action};
 use crate::credit::ledger::start_of_day;
 use crate::notification::Status;
@@ -86,6 +87,8 @@ async fn show(ask: &Ask, found: &LogPage, wrong: Option<&Wrong>) -> Answer {
     let more = found.next.map(|next| format!("{url}?{}", ask.fields.with("before", &next.to_string())));
     let first = ask.fields.some("before").map(|_| format!("{url}?{}", ask.fields.with("before", "")));
     let export = format!("{url}/export?{}", ask.fields.with("before", ""));
+    let may_resend = permission::may_see(ask.user.role, "/t/{tenant}/log/resend");
+    let resend = may_resend.then(|| format!("{url}/resend?{}", ask.fields.with("before", "")));
     let kinds = Kind::ALL.iter().filter(|kind| **kind != Kind::AppointmentChanged);
     let kinds: Vec<&str> = kinds.map(|kind| kind.as_str()).collect();
     let statuses: Vec<&str> = Status::ALL.into_iter().map(Status::as_str).collect();
@@ -94,6 +97,7 @@ async fn show(ask: &Ask, found: &LogPage, wrong: Option<&Wrong>) -> Answer {
         .with("first", &first.unwrap_or_default())
         .with("cut", &found.cut)
         .with("export", &export)
+        .with("resend", &resend)
         .with("kinds", &kinds)
         .with("statuses", &statuses)
         .show()

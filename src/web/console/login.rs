@@ -18,7 +18,7 @@ use super::{address, route, session};
 use crate::people::oidc::Provider;
 use crate::people::{Credentials, Refused, log_in, store as people_store};
 use crate::secret::Secret;
-use crate::web::State;
+use crate::web::{Problem, State};
 
 /// The cookie of the form; `__Host-` before it with TLS.
 const COOKIE: &str = "kmsnotif-form";
@@ -104,20 +104,22 @@ pub(super) async fn enter(Shared(state): Shared<State>, session: Session, reques
             Ok(Redirect::to(safe_next(fields.text("next"))).into_response())
         }
         Ok(Err(Refused::Wrong)) => again("wrong", StatusCode::UNAUTHORIZED),
-        Ok(Err(Refused::Throttled)) => {
-            let mut response = again("throttled", StatusCode::TOO_MANY_REQUESTS)?;
-            let wait = people_store::WINDOW.as_secs().to_string();
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::try_from(wait).map_err(Failure::broken)?);
-            Ok(response)
-        }
+        Ok(Err(Refused::Throttled)) => add_wait(again("throttled", StatusCode::TOO_MANY_REQUESTS)?),
         Ok(Err(Refused::Busy)) => again("busy", StatusCode::SERVICE_UNAVAILABLE),
         Err(error) => Err(Failure::broken(error)),
     }
 }
 
+/// Says how long whoever tried too often has to wait.
+pub(super) fn add_wait(mut response: Response) -> Answer {
+    let wait = people_store::WINDOW.as_secs().to_string();
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::try_from(wait).map_err(Failure::broken)?);
+    Ok(response)
+}
+
 /// Ends a session.
 pub(super) async fn leave(ask: Ask) -> Answer {
-    people_store::record_end(&ask.state.pool, &ask.user).await?;
+    people_store::record_end(ask.access_of(&ask.user), &ask.user).await?;
     ask.session.flush().await?;
     Ok(Redirect::to("/log-in").into_response())
 }
@@ -136,6 +138,22 @@ pub(super) fn language(headers: &HeaderMap, fields: &Fields) -> Language {
     let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let named = accepted.split(',').map(|part| part.trim().split([';', '-']).next().unwrap_or_default());
     std::iter::once(fields.text("lang")).chain(named).find_map(|text| text.parse().ok()).unwrap_or(Language::Id)
+}
+
+/// An address where nothing is: a page for browsers, in the language of whoever is logged in or of the browser.
+pub(super) async fn nothing(Shared(state): Shared<State>, session: Session, request: Request) -> Response {
+    let headers = request.headers();
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_browser = accepted.contains("text/html") || headers.contains_key("hx-request");
+    if is_browser && !request.uri().path().starts_with("/api/") {
+        let user = route::find_user(&state, &session).await.ok().flatten().map(|(user, _)| user);
+        let language = user.map_or_else(|| language(headers, &Fields::default()), |user| user.language);
+        let page = state.console.pages.page("nothing.html", language).status(StatusCode::NOT_FOUND);
+        if let Ok(page) = page.show() {
+            return page;
+        }
+    }
+    Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address").into_response()
 }
 
 /// A failure before anybody is known: the page of log-in says that something is wrong.

@@ -28,6 +28,7 @@ mod price;
 mod queue;
 mod reading;
 mod reminder;
+mod resend;
 mod route;
 mod session;
 mod template;
@@ -53,11 +54,17 @@ use crate::people::{Hasher, Role};
 use crate::queue::Events;
 use crate::render::Templates;
 use crate::secret::{Keyring, PhoneHasher};
+use crate::template::push::Clerk;
 use crate::web::State;
 use crate::whatsapp::Inquirer;
 
 /// Exports at once in one process.
 const EXPORTS_MAX: usize = 4;
+
+/// Pushes of templates at once in one process.
+const PUSHES_MAX: usize = 2;
+/// Counts of what a resend would do at once in one process.
+const PLANS_MAX: usize = 2;
 
 /// What all pages share.
 pub(super) struct Console {
@@ -68,9 +75,12 @@ pub(super) struct Console {
     events: Arc<Events>,
     keyring: Keyring,
     inquirer: Inquirer,
+    clerk: Clerk,
+    pushes: Arc<Semaphore>,
     phones: OnceCell<PhoneHasher>,
     exports: Arc<Semaphore>,
     proofs: Semaphore,
+    plans: Semaphore,
     live: live::Live,
     health: health::Health,
 }
@@ -91,10 +101,13 @@ impl Console {
             templates: Arc::new(Templates::load()?),
             events,
             keyring,
+            clerk: Clerk::new(&whatsapp)?,
+            pushes: Arc::new(Semaphore::new(PUSHES_MAX)),
             inquirer: Inquirer::new(whatsapp)?,
             phones: OnceCell::new(),
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             proofs: Semaphore::new(1),
+            plans: Semaphore::new(PLANS_MAX),
             live: live::Live::default(),
             health: health::Health::default(),
         })
@@ -140,11 +153,13 @@ pub(super) fn router(state: &State) -> Router<State> {
         .get("/t/{tenant}/audit", audit::page)
         .get("/t/{tenant}/audit/verify", audit::verify)
         .get("/t/{tenant}/templates", template::page)
+        .post("/t/{tenant}/templates/push", template::push)
         .get("/queue", queue::page)
         .post("/queue/pause", queue::pause)
         .post("/queue/resume", queue::resume)
         .post("/queue/requeue", queue::requeue)
         .get("/t/{tenant}/reminders", reminder::page)
+        .post("/t/{tenant}/reminders", reminder::save)
         .get("/t/{tenant}/opt-outs", opt_out::page)
         .post("/t/{tenant}/opt-outs", opt_out::enter)
         .get("/users", user::page)
@@ -164,6 +179,9 @@ pub(super) fn router(state: &State) -> Router<State> {
         .post("/account/language", account::set_language)
         .get("/t/{tenant}/log", log::page)
         .get("/t/{tenant}/log/export", log::export)
+        .get("/t/{tenant}/log/resend", resend::page)
+        .post("/t/{tenant}/log/resend", resend::start)
+        .post("/t/{tenant}/log/resend/cancel", resend::cancel)
         .get("/t/{tenant}/log/{notification}", notification::page)
         .post("/t/{tenant}/log/{notification}/resend", notification::resend)
         .post("/t/{tenant}/log/{notification}/cancel", notification::cancel)
@@ -178,7 +196,8 @@ pub(super) fn router(state: &State) -> Router<State> {
         .get("/t/{tenant}/whatsapp", whatsapp::page)
         .post("/t/{tenant}/whatsapp", whatsapp::save)
         .post("/t/{tenant}/whatsapp/switches", whatsapp::switch)
-        .post("/t/{tenant}/whatsapp/check", whatsapp::check);
+        .post("/t/{tenant}/whatsapp/check", whatsapp::check)
+        .otherwise(login::nothing);
     let assets = route::Routes::new(state.clone()).get("/asset/{name}", asset::serve);
     let pages = routes.router().layer(from_fn_with_state(state.clone(), login::write_failure)).layer(sessions);
     pages.merge(assets.router())

@@ -107,17 +107,23 @@ async fn job_id(ask: &Ask) -> Result<String, Failure> {
     Ok(view.id)
 }
 
-/// Has it sent again.
-pub(super) async fn resend(ask: Ask) -> Answer {
-    let (tenant, console) = (ask.tenant()?, &ask.state.console);
-    let (back, job_id) = (ask.url(&format!("/log/{}", id_of(&ask)?))?, job_id(&ask).await?);
-    let resender = Resender {
-        pool: ask.state.pool.clone(),
+/// Resends on behalf of the reader, and of the address's tenant alone.
+pub(super) fn resender(ask: &Ask) -> Result<Resender<'_>, Failure> {
+    let console = &ask.state.console;
+    Ok(Resender {
+        access: ask.access()?,
         queue: ask.state.queue.clone(),
         events: console.events.clone(),
         templates: console.templates.clone(),
         actor: ask.actor(),
-    };
+    })
+}
+
+/// Has it sent again.
+pub(super) async fn resend(ask: Ask) -> Answer {
+    let tenant = ask.tenant()?;
+    let (back, job_id) = (ask.url(&format!("/log/{}", id_of(&ask)?))?, job_id(&ask).await?);
+    let resender = resender(&ask)?;
     let candidate = resender.find(tenant, &job_id).await?.ok_or_else(Failure::not_found)?;
     match resender.resend(tenant, &candidate).await.map_err(Failure::broken)? {
         Ok(()) => ask.done(&back, ask.texts().get("notification", "resent")).await,

@@ -59,6 +59,9 @@ pub(super) const TABLE: &[Rule] = &[
     get("/t/{tenant}/live", LOGS),
     get("/t/{tenant}/log", LOGS),
     get("/t/{tenant}/log/export", LOGS),
+    get("/t/{tenant}/log/resend", TENANT),
+    post("/t/{tenant}/log/resend", TENANT),
+    post("/t/{tenant}/log/resend/cancel", TENANT),
     get("/t/{tenant}/log/{notification}", LOGS),
     post("/t/{tenant}/log/{notification}/resend", TENANT),
     post("/t/{tenant}/log/{notification}/cancel", TENANT),
@@ -82,11 +85,13 @@ pub(super) const TABLE: &[Rule] = &[
     get("/t/{tenant}/audit", LOGS),
     get("/t/{tenant}/audit/verify", LOGS),
     get("/t/{tenant}/templates", TENANT),
+    post("/t/{tenant}/templates/push", TENANT),
     get("/queue", SERVICE),
     post("/queue/pause", ADMIN),
     post("/queue/resume", ADMIN),
     post("/queue/requeue", ADMIN),
     get("/t/{tenant}/reminders", LOGS),
+    post("/t/{tenant}/reminders", TENANT),
     get("/t/{tenant}/opt-outs", LOGS),
     post("/t/{tenant}/opt-outs", TENANT),
     get("/users", ADMIN),
@@ -118,9 +123,14 @@ impl Who {
     }
 }
 
+/// Whether a role may use a route; pages ask it for their forms.
+pub(super) fn may(role: Role, method: &str, path: &str) -> bool {
+    find(method, path).is_some_and(|rule| rule.who.includes(role))
+}
+
 /// Whether a role may look at a page; the menu asks this.
 pub(super) fn may_see(role: Role, path: &str) -> bool {
-    find("GET", path).is_some_and(|rule| rule.who.includes(role))
+    may(role, "GET", path)
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ use crate::tenant::{CountryCode, Currency, currency};
 const ROWS: i64 = 1_000;
 /// Days whose messages stand for next month's.
 const MONTH_DAYS: u64 = 30;
+/// Tenants that the effect names; all are counted.
+const TENANTS: usize = 20;
 
 /// A price as templates see it.
 #[derive(Serialize)]
@@ -35,11 +37,33 @@ struct Row {
     withdrawn: bool,
 }
 
-/// What a new price would do to a month.
+/// What a new price would do to a month, and the form that sets it.
 #[derive(Serialize)]
 struct Effect {
+    country: String,
+    currency: &'static str,
+    category: &'static str,
+    price: String,
+    effective: NaiveDate,
+    since: NaiveDate,
     count: i64,
+    tenants: usize,
+    /// Those with the most messages.
+    most: Vec<OfTenant>,
+    /// At today's price; none while no price is in force.
     before: Option<String>,
+    after: String,
+    /// Without its sign.
+    difference: Option<String>,
+    dearer: bool,
+}
+
+/// What it would do to one tenant.
+#[derive(Serialize)]
+struct OfTenant {
+    name: String,
+    code: String,
+    count: i64,
     after: String,
 }
 
@@ -115,7 +139,7 @@ fn read(ask: &Ask, wrong: &mut Wrong) -> Option<NewPrice> {
     Some(NewPrice { key, price: price?, effective: effective? })
 }
 
-/// Shows the effect of a new price; set it is only by the second button.
+/// Shows the effect of a new price; the button below the effect sets just that price.
 pub(super) async fn add(ask: Ask) -> Answer {
     let mut wrong = Wrong::default();
     let Some(new) = read(&ask, &mut wrong) else { return show(&ask, Some(&wrong), None).await };
@@ -139,13 +163,36 @@ pub(super) async fn add(ask: Ask) -> Answer {
 
 /// What the messages of the last month under this key would cost by the new price.
 async fn effect(ask: &Ask, new: &NewPrice) -> Result<Effect, Failure> {
-    let pool = &ask.state.pool;
-    let since = Utc::now().date_naive().checked_sub_days(Days::new(MONTH_DAYS)).unwrap_or_default();
+    let (pool, today) = (&ask.state.pool, Utc::now().date_naive());
+    let since = today.checked_sub_days(Days::new(MONTH_DAYS)).unwrap_or_default();
     let NewPrice { key, price, effective } = new;
-    let count = ledger_store::count_priced(pool, *key, since).await?;
+    let charged = ledger_store::list_charged(pool, *key, since).await?;
     let book = price_store::load(pool).await?;
-    let before = book.in_force(*key, *effective).map(|before| amount::format(before.amount * Decimal::from(count)));
-    Ok(Effect { count, before, after: amount::format(*price * Decimal::from(count)) })
+    let count: i64 = charged.iter().map(|of| of.count).sum();
+    let cost = |price: Decimal, count: i64| price * Decimal::from(count);
+    let before = book.in_force(*key, today).map(|before| cost(before.amount, count));
+    let after = cost(*price, count);
+    let most = charged.iter().take(TENANTS).map(|of| OfTenant {
+        name: of.name.clone(),
+        code: of.tenant.clone(),
+        count: of.count,
+        after: amount::format(cost(*price, of.count)),
+    });
+    Ok(Effect {
+        country: key.country.to_string(),
+        currency: key.currency.code(),
+        category: key.category.as_str(),
+        price: amount::format(*price),
+        effective: *effective,
+        since,
+        count,
+        tenants: charged.len(),
+        most: most.collect(),
+        before: before.map(amount::format),
+        after: amount::format(after),
+        difference: before.map(|before| amount::format((after - before).abs())),
+        dearer: before.is_some_and(|before| after > before),
+    })
 }
 
 /// Withdraws a price of the future.

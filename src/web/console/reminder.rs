@@ -6,8 +6,10 @@ use serde::Serialize;
 
 use super::ask::{Answer, Ask};
 use super::field::Wrong;
+use super::permission;
 use crate::credit::ledger::start_of_day;
 use crate::reminder::{ReminderView, store};
+use crate::tenant::{Offset, RemindersChange, TenantError, Window, store as tenant_store};
 
 /// Reminders of a page.
 const ROWS: usize = 100;
@@ -42,9 +44,33 @@ impl From<ReminderView> for Row {
 
 /// The page: from a day on, in the order in which they go.
 pub(super) async fn page(ask: Ask) -> Answer {
+    show(&ask, Wrong::default()).await
+}
+
+/// Saves when patients are reminded; what is planned is planned anew within seconds.
+pub(super) async fn save(ask: Ask) -> Answer {
+    let (fields, texts, tenant) = (&ask.fields, ask.texts(), ask.tenant()?);
+    let mut wrong = Wrong::default();
+    let offsets = wrong.read(fields, "offsets", texts, |text| {
+        let offsets: Result<Vec<Offset>, _> = text.split(',').map(|offset| offset.trim().parse()).collect();
+        offsets.map_err(|_| texts.get("wrong", "offsets"))
+    });
+    let window =
+        wrong.read(fields, "window", texts, |text| text.parse::<Window>().map_err(|_| texts.get("wrong", "window")));
+    let change = RemindersChange { on: Some(fields.is_on("on")), offsets, window };
+    if let Err(TenantError::Offsets) = change.check() {
+        wrong.say("offsets", texts.get("wrong", "offsets"));
+    }
+    if !wrong.is_empty() {
+        return show(&ask, wrong).await;
+    }
+    tenant_store::set_reminders(ask.access()?, &tenant.code, &change, &ask.actor()).await?;
+    ask.done(&ask.url("/reminders")?, texts.get("reminders", "saved")).await
+}
+
+async fn show(ask: &Ask, mut wrong: Wrong) -> Answer {
     let (fields, texts, tenant) = (&ask.fields, ask.texts(), ask.tenant()?);
     let zone = tenant.time_zone;
-    let mut wrong = Wrong::default();
     let day =
         wrong.read_some(fields, "day", texts, |text| text.parse::<NaiveDate>().map_err(|_| texts.get("wrong", "date")));
     let day = day.unwrap_or_else(|| tenant.local_date(Utc::now()));
@@ -78,6 +104,8 @@ pub(super) async fn page(ask: Ask) -> Answer {
         .with("yesterday", &day.pred_opt().unwrap_or(day))
         .with("tomorrow", &until)
         .with("on", &tenant.reminders.on)
+        .with("ticked", &if ask.posts { fields.is_on("on") } else { tenant.reminders.on })
+        .with("may", &permission::may(ask.user.role, "POST", "/t/{tenant}/reminders"))
         .with("offsets", &offsets.join(", "))
         .with("window", &tenant.reminders.window.to_string())
         .show()

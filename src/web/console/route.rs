@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{MethodFilter, on};
 use tower_sessions::Session;
 
+use super::address;
 use super::ask::{Ask, Asked};
 use super::failure::{Failure, Unwritten};
 use super::field::Fields;
@@ -56,6 +57,12 @@ impl Routes {
         self
     }
 
+    /// What answers at every other address.
+    pub(super) fn otherwise<H: Handler<T, State>, T: 'static>(mut self, handler: H) -> Self {
+        self.router = self.router.fallback(handler);
+        self
+    }
+
     /// All of them.
     pub(super) fn router(self) -> Router<State> {
         self.router
@@ -83,6 +90,8 @@ async fn guard(state: State, rule: &'static Rule, request: Request, next: Next) 
         tenant: None,
         fields: Fields::default(),
         path: path.unwrap_or_default(),
+        address: address::of(&parts),
+        posts: rule.method == "POST",
         route: rule.path,
     };
     let checked = check(&mut asked, rule, &parts, body).await;
@@ -104,7 +113,10 @@ async fn guard(state: State, rule: &'static Rule, request: Request, next: Next) 
 }
 
 /// The user of a session, as the database has them now.
-async fn find_user(state: &State, session: &Session) -> Result<Option<(crate::people::User, session::Who)>, Failure> {
+pub(super) async fn find_user(
+    state: &State,
+    session: &Session,
+) -> Result<Option<(crate::people::User, session::Who)>, Failure> {
     let Some(who) = session::find(session).await? else { return Ok(None) };
     let user = people_store::find(&state.pool, who.user).await?;
     let user = user.filter(|user| user.disabled_at.is_none() && user.epoch == who.epoch);

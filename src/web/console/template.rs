@@ -1,13 +1,26 @@
 //! Templates: what patients read, in each language, and how Meta stands to it.
 
+use std::time::Duration;
+
 use kmsnotif_jobs::Language;
 use serde::Serialize;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::timeout;
 
 use super::ask::{Answer, Ask};
 use super::failure::Failure;
+use super::whatsapp;
 use crate::render::{Input, embedded};
+use crate::secret::Secret;
 use crate::sender::store::list_known;
+use crate::template::Pushed;
+use crate::template::push::PushError;
 use crate::template::refresh::overrides_of;
+use crate::whatsapp::Account;
+
+/// So long the page waits for Meta; the push goes on behind it.
+const PUSH_WITHIN: Duration = Duration::from_secs(15);
 
 /// A template in one language.
 #[derive(Serialize)]
@@ -30,8 +43,75 @@ struct Group {
     templates: Vec<Shown>,
 }
 
+/// What was done about a template at Meta.
+#[derive(Serialize)]
+struct Done {
+    kind: &'static str,
+    language: &'static str,
+    action: &'static str,
+    /// As Meta lists it afterwards.
+    status: Option<String>,
+    error: Option<String>,
+}
+
+impl From<&Pushed> for Done {
+    fn from(pushed: &Pushed) -> Self {
+        Self {
+            kind: pushed.kind.as_str(),
+            language: pushed.language.as_str(),
+            action: pushed.action.as_str(),
+            status: pushed.listed.as_ref().map(|listed| listed.status.clone()),
+            error: pushed.error.clone(),
+        }
+    }
+}
+
 /// The page.
 pub(super) async fn page(ask: Ask) -> Answer {
+    show(&ask, &[]).await
+}
+
+/// Sends to Meta what it has not or has otherwise, and shows what became of each.
+///
+/// It goes on when nobody waits for it any more: what is written at Meta is recorded in the audit all the same.
+pub(super) async fn push(ask: Ask) -> Answer {
+    let (texts, to, console) = (ask.texts(), ask.url("/templates")?, &ask.state.console);
+    let Some(configuration) = ask.tenant()?.configuration.as_ref() else {
+        return ask.not_done(&to, texts.get("whatsapp", "check_first")).await;
+    };
+    let Ok(token) = configuration.token(&console.keyring) else {
+        return ask.not_done(&to, texts.get("whatsapp", "check_sealed")).await;
+    };
+    let Ok(turn) = console.pushes.clone().try_acquire_owned() else { return Err(Failure::busy()) };
+    let (tell, told) = oneshot::channel();
+    let (of, runtime) = (ask.clone(), Handle::current());
+    // On a thread of its own: what asks Meta is not shared between threads, and a web that stops waits for none.
+    let work = move || drop(tell.send(runtime.block_on(push_all(of, token, turn))));
+    std::thread::Builder::new().name("push".to_owned()).spawn(work).map_err(Failure::broken)?;
+    let Ok(pushed) = timeout(PUSH_WITHIN, told).await else {
+        return ask.not_done(&to, texts.get("templates", "push_slow")).await;
+    };
+    match pushed.map_err(Failure::broken)? {
+        Ok(pushed) => show(&ask, &pushed).await,
+        Err(PushError::Meta(error)) => {
+            let key = if error.status().is_some() { whatsapp::remedy(error.part()) } else { "check_failed" };
+            let said = error.message().to_owned();
+            ask.not_done(&to, texts.filled("whatsapp", key, &[("said", &said)])).await
+        }
+        Err(PushError::Sql(error)) => Err(error.into()),
+    }
+}
+
+async fn push_all(ask: Ask, token: Secret, _turn: OwnedSemaphorePermit) -> Result<Vec<Pushed>, PushError> {
+    let (console, pool, actor) = (&ask.state.console, &ask.state.pool, ask.actor());
+    // The guard found the tenant, and the handler its configuration.
+    let Some(tenant) = &ask.tenant else { return Ok(Vec::new()) };
+    let Some(configuration) = &tenant.configuration else { return Ok(Vec::new()) };
+    let account = Account { waba_id: &configuration.waba_id, token: token.expose() };
+    console.clerk.push((pool, &console.templates, &actor), tenant, &account).await
+}
+
+async fn show(ask: &Ask, pushed: &[Pushed]) -> Answer {
     let (tenant, templates) = (ask.tenant()?, &ask.state.console.templates);
     let mut tx = ask.read().await?;
     let overrides = overrides_of(&mut *tx, tenant).await?;
@@ -67,5 +147,6 @@ pub(super) async fn page(ask: Ask) -> Answer {
     for group in &mut groups {
         group.templates.sort_by_key(|shown| order(shown.language));
     }
-    ask.page("templates.html").await?.with("groups", &groups).show()
+    let pushed: Vec<Done> = pushed.iter().map(Done::from).collect();
+    ask.page("templates.html").await?.with("groups", &groups).with("pushed", &pushed).show()
 }

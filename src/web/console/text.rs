@@ -91,6 +91,13 @@ mod tests {
     }
 
     #[test]
+    fn every_action_of_the_audit_has_its_words() {
+        for action in crate::audit::Action::ALL {
+            assert_ne!(Texts::of(Language::En).get("act", action.as_str()), action.as_str());
+        }
+    }
+
+    #[test]
     fn every_text_that_a_template_names_is_there() {
         let english = texts(Language::En);
         let mut named = 0;

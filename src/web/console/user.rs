@@ -10,6 +10,7 @@ use super::account::password_wrong;
 use super::ask::{Answer, Ask};
 use super::failure::Failure;
 use super::field::Wrong;
+use crate::database::Access;
 use crate::people::{NewUser, PeopleError, Role, User, check_password, read_email, store};
 use crate::secret::Secret;
 use crate::tenant::store as tenant_store;
@@ -103,7 +104,8 @@ pub(super) async fn add(ask: Ask) -> Answer {
     };
     let password_hash = Some(hash(&ask, fields.raw("new_password")).await?);
     let new = NewUser { email, role, tenant_id, language, password_hash };
-    match store::insert(&ask.state.pool, &new, &ask.actor()).await {
+    let access = tenant_id.map_or_else(|| Access::from(&ask.state.pool), |tenant| ask.state.of_tenant(tenant));
+    match store::insert(access, &new, &ask.actor()).await {
         Ok(_) => ask.done(&list_url(&ask), texts.get("users", "added")).await,
         Err(PeopleError::EmailTaken(_)) => {
             wrong.say("email", texts.get("wrong", "email_taken"));
@@ -120,7 +122,12 @@ async fn hash(ask: &Ask, password: &str) -> Result<String, Failure> {
 /// The user that the address names, if the reader may change that one.
 async fn find(ask: &Ask) -> Result<User, Failure> {
     let id: Uuid = ask.part("user")?.parse().map_err(|_| Failure::not_found())?;
-    let user = store::find(&ask.state.pool, id).await?;
+    let mut tx = match &ask.tenant {
+        Some(_) => ask.read().await?,
+        None => ask.read_all().await?,
+    };
+    let user = store::find(&mut *tx, id).await?;
+    tx.rollback().await?;
     let tenant = ask.tenant.as_ref().map(|tenant| tenant.id);
     user.filter(|user| tenant.is_none() || user.tenant_id == tenant).ok_or_else(Failure::not_found)
 }
@@ -131,7 +138,7 @@ pub(super) async fn disable(ask: Ask) -> Answer {
     if user.id == ask.user.id {
         return ask.not_done(&back, texts.get("users", "own")).await;
     }
-    match store::disable(&ask.state.pool, &user, &ask.actor()).await {
+    match store::disable(ask.access_of(&user), &user, &ask.actor()).await {
         Ok(()) => ask.done(&back, texts.get("users", "disabled")).await,
         Err(PeopleError::LastAdministrator(_)) => ask.not_done(&back, texts.get("users", "last_administrator")).await,
         Err(error) => Err(Failure::broken(error)),
@@ -149,6 +156,6 @@ pub(super) async fn set_password(ask: Ask) -> Answer {
         return ask.not_done(&list_url(&ask), password_wrong(&ask, error)).await;
     }
     let hash = hash(&ask, password).await?;
-    store::set_password(&ask.state.pool, &user, &hash, &ask.actor()).await.map_err(Failure::broken)?;
+    store::set_password(ask.access_of(&user), &user, &hash, &ask.actor()).await.map_err(Failure::broken)?;
     ask.done(&list_url(&ask), ask.texts().get("users", "password_set")).await
 }

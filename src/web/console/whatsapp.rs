@@ -179,7 +179,7 @@ pub(super) async fn check(ask: Ask) -> Answer {
 }
 
 /// Which words tell what to do about a refusal.
-fn remedy(part: Part) -> &'static str {
+pub(super) fn remedy(part: Part) -> &'static str {
     match part {
         Part::Token => "check_token",
         Part::PhoneNumberId => "check_id",

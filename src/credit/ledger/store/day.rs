@@ -152,9 +152,19 @@ fn read_drift(row: &PgRow) -> Result<(TenantId, Drift), sqlx::Error> {
 }
 
 /// Sums what messages took from a tenant since a day (UTC), refunds given back, as far as it is rolled up.
-pub async fn sum_spent(tx: &mut PgConnection, tenant: TenantId, since: NaiveDate) -> Result<Decimal, sqlx::Error> {
+///
+/// None while nothing is rolled up of that time and the tenant's newest entry is not either: then nobody knows yet.
+pub async fn sum_spent(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    since: NaiveDate,
+) -> Result<Option<Decimal>, sqlx::Error> {
     sqlx::query_scalar(
-        "select coalesce(-sum(d.amount), 0) from ledger_day d join account a using (tenant_id, currency) \
+        "select case when sum(d.amount) is null \
+                      and (select e.xid >= m.xid from ledger_entry e, ledger_day_mark m where e.tenant_id = $1 \
+                           order by e.ledger_entry_id desc limit 1) then null \
+                     else coalesce(-sum(d.amount), 0) end \
+         from ledger_day d join account a using (tenant_id, currency) \
          where d.tenant_id = $1 and d.day >= $2 and d.kind in ('post', 'refund')",
     )
     .bind(tenant)
@@ -163,16 +173,36 @@ pub async fn sum_spent(tx: &mut PgConnection, tenant: TenantId, since: NaiveDate
     .await
 }
 
-/// Counts the messages that were charged by prices of a key since a day (UTC), as far as they are rolled up.
-pub async fn count_priced(pool: &PgPool, key: PriceKey, since: NaiveDate) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar(
-        "select coalesce(sum(d.entry_count), 0)::bigint from ledger_day d join price p using (price_id) \
-         where d.day >= $1 and d.kind = 'post' and p.country = $2 and p.currency = $3 and p.category = $4",
+/// What messages of one tenant were charged by prices of one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charged {
+    /// The tenant's code.
+    pub tenant: String,
+    /// The tenant's name.
+    pub name: String,
+    /// Messages that were charged, without those whose price was given back.
+    pub count: i64,
+}
+
+/// Lists how many messages each tenant was charged for by prices of a key since a day (UTC), the most first.
+///
+/// As far as they are rolled up; some sums per tenant and day are read, by their key, and no messages.
+pub async fn list_charged(pool: &PgPool, key: PriceKey, since: NaiveDate) -> Result<Vec<Charged>, sqlx::Error> {
+    let rows: Vec<(String, String, i64)> = sqlx::query_as(
+        "with asked as materialized \
+             (select price_id from price where country = $2 and currency = $3 and category = $4) \
+         select t.code, t.name, s.charged from tenant t cross join lateral \
+             (select coalesce(sum(case d.kind when 'post' then d.entry_count else -d.entry_count end), 0)::bigint \
+                  as charged \
+              from ledger_day d where d.tenant_id = t.tenant_id and d.day >= $1 and d.kind in ('post', 'refund') \
+                and d.currency = $3 and d.price_id in (select price_id from asked)) s \
+         where s.charged > 0 order by s.charged desc, t.code",
     )
     .bind(since)
     .bind(key.country.as_str())
     .bind(key.currency.code())
     .bind(key.category.as_str())
-    .fetch_one(pool)
-    .await
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|(tenant, name, count)| Charged { tenant, name, count }).collect())
 }

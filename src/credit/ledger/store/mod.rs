@@ -21,7 +21,7 @@ use crate::credit::amount;
 use crate::database;
 use crate::tenant::{Currency, TenantId, currency};
 
-pub use day::{count_priced, keep_rolling_up, rebuild, roll_up, sum_spent, verify_days};
+pub use day::{Charged, keep_rolling_up, list_charged, rebuild, roll_up, sum_spent, verify_days};
 pub use entry::{EntryFilter, list, list_newest};
 pub use statement::{begin_reading, statement};
 pub use verify::verify;
