@@ -13,10 +13,13 @@ use url::Url;
 
 use crate::secret::{Secret, SecretKeys};
 
+mod oidc;
 mod smtp;
 mod value;
 mod variable;
 
+pub use oidc::OidcConfig;
+pub(crate) use oidc::is_this_machine;
 pub use smtp::{SmtpServer, SmtpTls};
 use value::Var;
 pub use value::{ConfigError, Lookup, format_duration, parse_duration};
@@ -214,10 +217,12 @@ pub struct WebConfig {
     pub verify_token: Secret,
     /// `PAYMENT_WEBHOOK_SECRET`: each signs webhooks of the payment provider.
     pub payment_webhook_secrets: Vec<Secret>,
+    /// The provider by which people may log in, if there is one.
+    pub oidc: Option<OidcConfig>,
 }
 
 impl WebConfig {
-    /// Reads `PORT`, `PUBLIC_URL`, `WHATSAPP_APP_SECRET`, `WHATSAPP_VERIFY_TOKEN` and `PAYMENT_WEBHOOK_SECRET`.
+    /// Reads `PORT`, `PUBLIC_URL`, `WHATSAPP_APP_SECRET`, `WHATSAPP_VERIFY_TOKEN`, `PAYMENT_WEBHOOK_SECRET`, `OIDC_…`.
     pub fn from_env(lookup: &Lookup) -> Result<Self, ConfigError> {
         let public_url = variable::PUBLIC_URL;
         Ok(Self {
@@ -226,6 +231,7 @@ impl WebConfig {
             app_secrets: app_secrets(lookup)?,
             verify_token: Secret::new(variable::WHATSAPP_VERIFY_TOKEN.get(lookup)?),
             payment_webhook_secrets: variable::PAYMENT_WEBHOOK_SECRET.secrets(lookup)?,
+            oidc: OidcConfig::from_env(lookup)?,
         })
     }
 }

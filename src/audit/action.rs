@@ -80,6 +80,8 @@ actions! {
     UserDisable = "user.disable",
     /// A user's password was changed.
     UserPasswd = "user.passwd",
+    /// A user's link to a person at the provider was forgotten.
+    UserUnlink = "user.unlink",
     /// An API key was made.
     KeyAdd = "key.add",
     /// An API key was revoked.
@@ -88,6 +90,8 @@ actions! {
     LoginSucceed = "login.succeed",
     /// A log-in was refused.
     LoginFail = "login.fail",
+    /// Somebody logged in by the provider for the first time, and is known by it from then on.
+    LoginLink = "login.link",
     /// Somebody logged out.
     LoginEnd = "login.end",
     /// The clock of the chains was shifted, in a cluster that a dump was restored into.

@@ -5,6 +5,7 @@
 
 mod environment;
 mod mail;
+mod oidc;
 mod postgres;
 mod redis;
 mod sender;
@@ -123,9 +124,12 @@ pub(crate) async fn examine(
     mut tell: impl FnMut(Vec<Finding>) -> std::io::Result<()>,
 ) -> anyhow::Result<()> {
     let lookup = crate::config::environment;
-    let args = args.cloned().unwrap_or_default();
+    let (is_command, args) = (args.is_some(), args.cloned().unwrap_or_default());
     tell(environment::check(&lookup))?;
     tell(vec![templates(), mail::letters()])?;
+    if is_command {
+        tell(oidc::provider(&lookup).await.into_iter().collect())?;
+    }
     if args.online {
         tell(mail::server(&lookup).await.into_iter().collect())?;
     }

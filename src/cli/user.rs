@@ -22,7 +22,7 @@ use crate::tenant::store as tenant_store;
 /// Subcommands of `user`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Add a user; the password comes on standard input.
+    /// Add a user; the password comes on standard input, unless the provider alone lets them in.
     Add(Add),
     /// List users by their addresses.
     List(List),
@@ -30,6 +30,8 @@ pub enum Command {
     Disable(Disable),
     /// Set a new password, which comes on standard input, and end every session; a disabled user may log in again.
     Passwd(Passwd),
+    /// Forget whom a user is at the OpenID Connect provider; the next log-in by it goes by the e-mail address again.
+    Unlink(Unlink),
 }
 
 /// Flags of `user add`.
@@ -37,7 +39,8 @@ pub enum Command {
 #[command(
     after_help = "Examples:\n  kmsnotif user add --email admin@ksatria.example --role administrator < password.txt\n  \
     kmsnotif user add --email keuangan@rs-harapan.example --role finance --tenant rs-harapan \\\n      \
-    --language id < password.txt\n\n\
+    --language id < password.txt\n  \
+    kmsnotif user add --email andi@ksatria.example --role support --no-password\n\n\
     administrator: everything, prices included. tenant_admin: one tenant's configuration, users, logs, credit.\n\
     finance: one tenant's pages of credit. support: reads the logs of all tenants."
 )]
@@ -54,6 +57,9 @@ pub struct Add {
     /// The language of the console: id, en or fr.
     #[arg(long, default_value = "id")]
     language: Language,
+    /// No password: the user logs in by the OpenID Connect provider alone.
+    #[arg(long)]
+    no_password: bool,
 }
 
 /// Flags of `user list`.
@@ -86,6 +92,15 @@ pub struct Passwd {
     email: String,
 }
 
+/// Flags of `user unlink`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kmsnotif user unlink --email keuangan@rs-harapan.example --yes")]
+pub struct Unlink {
+    /// The user's address.
+    #[arg(long, value_parser = address)]
+    email: String,
+}
+
 fn address(text: &str) -> Result<String, InvalidEmail> {
     read_email(text)
 }
@@ -99,7 +114,7 @@ struct UserAnswer {
     language: &'static str,
     disabled_at: Option<DateTime<Utc>>,
     last_login_at: Option<DateTime<Utc>>,
-    password_changed_at: DateTime<Utc>,
+    password_changed_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
     created_by: String,
 }
@@ -150,7 +165,8 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
     match command {
         Command::Add(args) => {
             let tenant_id = value::tenant_id(args.tenant.as_deref(), pool).await?;
-            let password_hash = Hasher::default().hash(read_password(&args.email)?).await?;
+            let password_hash =
+                if args.no_password { None } else { Some(Hasher::default().hash(read_password(&args.email)?).await?) };
             let Add { email, role, language, .. } = args;
             let new = NewUser { email, role, tenant_id, language, password_hash };
             output.one(&UserAnswer::from(store::insert(pool, &new, &actor()).await?))?;
@@ -177,6 +193,14 @@ pub(super) async fn run(command: Command, global: Global, pool: &PgPool) -> anyh
             let user = get(pool, &args.email).await?;
             let hash = Hasher::default().hash(read_password(&args.email)?).await?;
             store::set_password(pool, &user, &hash, &actor()).await?;
+            output.one(&UserAnswer::from(get(pool, &args.email).await?))?;
+        }
+        Command::Unlink(args) => {
+            let user = get(pool, &args.email).await?;
+            confirm(global, &format!("Forget whom {} is at the provider and end every session?", user.email))?;
+            if !store::identity::unlink(pool, &user, &actor()).await? {
+                bail!("{} has never logged in by the provider: there is nothing to forget", user.email);
+            }
             output.one(&UserAnswer::from(get(pool, &args.email).await?))?;
         }
     }

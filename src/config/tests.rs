@@ -159,6 +159,7 @@ fn a_wrong_value_is_refused_with_the_name_of_its_variable() {
         ("MAIL_FROM", &["nobody", "x@", "a b@example.com", "x <y>"]),
         ("RUST_LOG", &["kmsnotif=loud"]),
         ("LOG_FORMAT", &["xml"]),
+        ("OIDC_ISSUER", &["login.example", "http://login.example", "https://a:hunter2@x", "https://x/?a=b"]),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &["localhost"]),
     ];
     for (name, values) in wrong {
@@ -197,6 +198,22 @@ fn an_address_of_a_mail_server_says_how_to_reach_it() {
     assert!(server("smtp://a:b@mail.example").gives_password_away());
     assert!(server("smtp://a:b@mail.example?tls=opportunistic").gives_password_away());
     assert!(!server("smtp://a:b@127.0.0.1").gives_password_away());
+}
+
+#[test]
+fn a_provider_is_set_as_a_whole_or_not_at_all() {
+    let all =
+        [("OIDC_ISSUER", "https://login.example/r"), ("OIDC_CLIENT_ID", "kms"), ("OIDC_CLIENT_SECRET", "hunter2")];
+    assert!(WebConfig::from_env(&env(&[])).unwrap().oidc.is_none());
+    let config = WebConfig::from_env(&env(&all)).unwrap().oidc.unwrap();
+    assert_eq!((config.issuer.as_str(), config.client_id.as_str()), ("https://login.example/r", "kms"));
+    assert!(WebConfig::from_env(&env(&[all[1], all[2], ("OIDC_ISSUER", "http://127.0.0.1:8080")])).is_ok());
+    for (missing, _) in all {
+        let rest: Vec<_> = all.into_iter().filter(|(name, _)| *name != missing).collect();
+        let error = read(&env(&rest)).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{missing} is not set: ")), "{error}");
+        assert!(!error.contains("hunter2") && !error.contains('\n'), "{error}");
+    }
 }
 
 #[test]

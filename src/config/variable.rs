@@ -65,6 +65,12 @@ variables! {
     DATABASE_POOL, Need::Default("10"), false, "give how many connections a process may hold, from 1 to 1000";
     DATABASE_MIGRATE_URL, Need::Off, true,
         "give the Postgres address past PgBouncer, for example postgres://user:password@host/kmsnotif";
+    OIDC_ISSUER, Need::Off, false,
+        "give the provider's issuer as its discovery document writes it, or leave out all variables OIDC_";
+    OIDC_CLIENT_ID, Need::Off, false,
+        "give the id that the provider gave this service as its client, or leave out all variables OIDC_";
+    OIDC_CLIENT_SECRET, Need::Off, true,
+        "give the secret that the provider gave this service as its client, or leave out all variables OIDC_";
     LEASE, Need::Default("15s"), false, "give a duration from 1s to 10m, for example 15s";
     UNKNOWN_WINDOW, Need::Default("10m"), false, "give a duration from 1s to 1d, for example 10m";
     ATTEMPTS_MAX, Need::Default("8"), false, "give how often a notification may be tried, from 1 to 100";

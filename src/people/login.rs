@@ -50,7 +50,8 @@ pub enum LoginError {
     Hash(HashError),
 }
 
-fn key(parts: &[&str]) -> [u8; 32] {
+/// The key under which tries are counted.
+pub(super) fn key(parts: &[&str]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());
@@ -77,7 +78,7 @@ pub async fn log_in(
         return Ok(Err(Refused::Throttled));
     }
     let found = store::find_to_log_in(pool, &email).await?;
-    let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), Some(hash)));
+    let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), hash));
     let right = match hasher.verify(password, hash).await {
         Ok(right) => right,
         Err(HashError::Busy) => return Ok(Err(Refused::Busy)),

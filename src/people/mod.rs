@@ -1,6 +1,7 @@
 //! People who log in to the console: who they are, what they may, how they prove it.
 //!
-//! A user's life: added with a role and a password by somebody who may; logs in ([`log_in`]); changes the password,
+//! A user's life: added with a role and a password by somebody who may; logs in ([`log_in`]), or by the provider, where
+//! there is one ([`identity`]); changes the password,
 //! which ends all other sessions; is disabled, which ends every session at once. A row is never deleted, for the audit
 //! names people by their ids.
 
@@ -10,7 +11,9 @@ use uuid::Uuid;
 
 use crate::tenant::{TenantId, email};
 
+pub mod identity;
 mod login;
+pub mod oidc;
 mod password;
 mod role;
 pub mod store;
@@ -42,8 +45,8 @@ pub struct User {
     pub disabled_at: Option<DateTime<Utc>>,
     /// When they logged in last.
     pub last_login_at: Option<DateTime<Utc>>,
-    /// When the password was set.
-    pub password_changed_at: DateTime<Utc>,
+    /// When the password was set; none for who logs in by the provider alone.
+    pub password_changed_at: Option<DateTime<Utc>>,
     /// Since when there is this user.
     pub created_at: DateTime<Utc>,
     /// Who added them.
@@ -68,8 +71,8 @@ pub struct NewUser {
     pub tenant_id: Option<TenantId>,
     /// See [`User::language`].
     pub language: Language,
-    /// The hash of the password, by [`Hasher::hash`].
-    pub password_hash: String,
+    /// The hash of the password, by [`Hasher::hash`]; none for who logs in by the provider alone.
+    pub password_hash: Option<String>,
 }
 
 /// Why a user was not added or changed.

@@ -17,11 +17,13 @@ use crate::column::parsed;
 use crate::database;
 use crate::tenant::TenantId;
 
+pub mod identity;
+
 /// Tries are counted so long.
 pub const WINDOW: Duration = Duration::from_mins(15);
 
 macro_rules! select_user {
-    ($rest:literal) => {
+    ($rest:literal $(,)?) => {
         concat!(
             "select u.user_id, u.email, u.role, u.tenant_id, t.code as tenant, u.language, u.epoch, u.disabled_at, \
                     u.last_login_at, u.password_changed_at, u.created_at, u.created_by, u.password_hash \
@@ -30,6 +32,8 @@ macro_rules! select_user {
         )
     };
 }
+
+use select_user;
 
 fn read(row: &PgRow) -> Result<User, sqlx::Error> {
     Ok(User {
@@ -61,13 +65,13 @@ pub async fn find_by_email(executor: impl PgExecutor<'_>, email: &str) -> Result
 }
 
 /// Finds who wants to log in, with the hash of the password.
-pub(super) async fn find_to_log_in(pool: &PgPool, email: &str) -> Result<Option<(User, String)>, sqlx::Error> {
+pub(super) async fn find_to_log_in(pool: &PgPool, email: &str) -> Result<Option<(User, Option<String>)>, sqlx::Error> {
     let row = sqlx::query(select_user!("where u.email = $1")).bind(email).fetch_optional(pool).await?;
     row.map(|row| Ok((read(&row)?, row.try_get("password_hash")?))).transpose()
 }
 
-/// Gets the hash of a user's password.
-pub async fn get_hash(executor: impl PgExecutor<'_>, id: Uuid) -> Result<String, sqlx::Error> {
+/// Gets the hash of a user's password, if there is one.
+pub async fn get_hash(executor: impl PgExecutor<'_>, id: Uuid) -> Result<Option<String>, sqlx::Error> {
     sqlx::query_scalar("select password_hash from console_user where user_id = $1").bind(id).fetch_one(executor).await
 }
 
@@ -97,8 +101,9 @@ pub async fn insert(pool: &PgPool, new: &NewUser, actor: &str) -> Result<User, P
     let id = Uuid::now_v7();
     let mut tx = database::begin(pool).await?;
     sqlx::query(
-        "insert into console_user (user_id, email, role, tenant_id, language, password_hash, created_by) \
-         values ($1, lower($2), $3, $4, $5, $6, $7)",
+        "insert into console_user \
+             (user_id, email, role, tenant_id, language, password_hash, password_changed_at, created_by) \
+         values ($1, lower($2), $3, $4, $5, $6, case when $6 is null then null else now() end, $7)",
     )
     .bind(id)
     .bind(&new.email)
@@ -203,7 +208,7 @@ pub(super) async fn mark_logged_in(tx: &mut PgConnection, user: Uuid) -> Result<
 /// Counts one try under each key, and says how many each has in its window, this one included.
 ///
 /// What is over is deleted on the way, so that the table holds one window's tries and no more.
-pub(super) async fn count_try(pool: &PgPool, keys: &[[u8; 32]; 3]) -> Result<[i32; 3], sqlx::Error> {
+pub(super) async fn count_try<const N: usize>(pool: &PgPool, keys: &[[u8; 32]; N]) -> Result<[i32; N], sqlx::Error> {
     let mut tx = database::begin(pool).await?;
     sqlx::query(
         "delete from login_try where key in \
@@ -212,9 +217,9 @@ pub(super) async fn count_try(pool: &PgPool, keys: &[[u8; 32]; 3]) -> Result<[i3
     .execute(&mut *tx)
     .await?;
     // In the order of the keys, so that two transactions never wait for each other.
-    let mut order = [0, 1, 2];
+    let mut order: [usize; N] = std::array::from_fn(|index| index);
     order.sort_unstable_by_key(|index| keys[*index]);
-    let mut tries = [0; 3];
+    let mut tries = [0; N];
     for index in order {
         tries[index] = sqlx::query_scalar(
             "insert into login_try as l (key, tries, window_ends_at) values ($1, 1, now() + make_interval(secs => $2)) \

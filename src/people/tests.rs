@@ -10,7 +10,7 @@ use crate::tenant::tests::add;
 const PASSWORD: &str = "kuda baterai staples";
 
 async fn user(pool: &PgPool, email: &str, role: Role, tenant_id: Option<TenantId>) -> User {
-    let password_hash = Hasher::default().hash(Secret::new(PASSWORD)).await.unwrap();
+    let password_hash = Some(Hasher::default().hash(Secret::new(PASSWORD)).await.unwrap());
     let new = NewUser { email: email.to_owned(), role, tenant_id, language: Language::En, password_hash };
     store::insert(pool, &new, "test").await.unwrap()
 }
@@ -96,7 +96,7 @@ async fn roles_of_one_tenant_have_one_and_addresses_are_unique(pool: PgPool) {
         role,
         tenant_id,
         language: Language::Id,
-        password_hash: String::new(),
+        password_hash: None,
     };
     let insert = async |new: NewUser| store::insert(&pool, &new, "test").await.unwrap_err();
     assert!(matches!(insert(new("x@y.example", Role::Finance, None)).await, PeopleError::TenantMissing(_)));

@@ -82,7 +82,8 @@ impl State {
             tasks,
             bodies: body::Budget::default(),
             console: Arc::new(
-                console::Console::load(parts.events, parts.keyring, parts.whatsapp).expect("tests load all of it"),
+                console::Console::load(parts.events, parts.keyring, parts.whatsapp, &parts.config)
+                    .expect("tests load all of it"),
             ),
             pool: parts.pool,
             queue: parts.queue,

@@ -23,6 +23,7 @@ pub(super) fn web(pool: PgPool, redis: &str) -> Router {
         app_secrets: vec![Secret::new("new"), Secret::new("old")],
         verify_token: Secret::new("verify"),
         payment_webhook_secrets: vec![Secret::new("pay")],
+        oidc: None,
     };
     let client = redis::Client::open(redis).unwrap();
     let queue = Arc::new(Queue::new(client.clone(), "web-test"));

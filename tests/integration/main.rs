@@ -34,6 +34,8 @@ mod fault; // what WhatsApp may answer
 mod load; // much at once, and SIGTERM in the middle of it
 mod mail; // from the outbox to the mailbox, each once
 mod manual; // what operators decide about one notification
+mod oidc; // logging in by a provider
+mod oidc_refusal; // whom a provider does not get in
 mod opt_out; // patients who want no messages
 mod outage; // Redis and Postgres killed, stalled, emptied
 mod pace; // what WhatsApp refuses for too much, and what is not sent that fast

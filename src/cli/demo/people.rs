@@ -31,7 +31,7 @@ pub(super) async fn seed(pool: &PgPool, hospitals: &[Hospital]) -> anyhow::Resul
         if let Some(user) = store::find_by_email(pool, &email).await? {
             store::set_password(pool, &user, &hash, &actor()).await?;
         } else {
-            let (tenant_id, password_hash) = (of.map(|(id, _)| id), hash.clone());
+            let (tenant_id, password_hash) = (of.map(|(id, _)| id), Some(hash.clone()));
             let new = NewUser { email: email.clone(), role, tenant_id, language: Language::Id, password_hash };
             store::insert(pool, &new, &actor()).await?;
         }

@@ -7,6 +7,9 @@ use crate::config::{
 };
 use crate::secret::SecretKeys;
 
+/// With what the names of the variables begin that are set all together or not at all.
+const PROVIDER: &str = "OIDC_";
+
 /// Stands in for the variables that are not looked at.
 fn sample(name: &str) -> Option<String> {
     let text = match name {
@@ -29,7 +32,15 @@ pub(super) fn check(lookup: &Lookup) -> Vec<Finding> {
 
 fn check_one(variable: &Variable, lookup: &Lookup) -> Finding {
     let value = lookup(variable.name).filter(|value| !value.trim().is_empty());
-    let alone = |name: &str| if name == variable.name { value.clone() } else { sample(name) };
+    // One of them asks for the others: each is judged as if those were set.
+    let with_provider = VARIABLES.iter().any(|other| {
+        other.name.starts_with(PROVIDER) && lookup(other.name).is_some_and(|value| !value.trim().is_empty())
+    });
+    let alone = |name: &str| match name {
+        name if name == variable.name => value.clone(),
+        name if name.starts_with(PROVIDER) => with_provider.then(|| "https://host.example".to_owned()),
+        name => sample(name),
+    };
     let process = match variable.need {
         Need::Web => Some("web"),
         Need::Scheduler => Some("scheduler"),

@@ -42,6 +42,21 @@ fn every_variable_is_judged_alone() {
     assert!(findings.iter().all(|finding| (finding.state == State::Ok) == finding.remedy.is_none()));
 }
 
+#[test]
+fn a_provider_that_is_set_by_half_is_told_for_each_half() {
+    let judged = |set: &[(&str, &str)]| {
+        let value = |name: &str| set.iter().find(|(of, _)| *of == name).map(|(_, value)| (*value).to_owned());
+        let findings = environment::check(&value);
+        let of_provider = findings.into_iter().filter(|finding| finding.check.starts_with("OIDC_"));
+        of_provider.map(|finding| finding.state).collect::<Vec<_>>()
+    };
+    assert_eq!(judged(&[]), [State::Ok; 3]);
+    assert_eq!(judged(&[("OIDC_ISSUER", "https://login.example")]), [State::Ok, State::Fail, State::Fail]);
+    assert_eq!(judged(&[("OIDC_CLIENT_SECRET", "hunter2")]), [State::Fail, State::Fail, State::Ok]);
+    let wrong = [("OIDC_ISSUER", "login.example"), ("OIDC_CLIENT_ID", "kms"), ("OIDC_CLIENT_SECRET", "x")];
+    assert_eq!(judged(&wrong), [State::Fail, State::Ok, State::Ok]);
+}
+
 fn redis_server() -> Server {
     Server {
         version: "7.2.4".to_owned(),

@@ -50,7 +50,7 @@ pub(super) async fn change_password(ask: Ask) -> Answer {
     let hasher = &ask.state.console.hasher;
     if wrong.is_empty() {
         let stored = people_store::get_hash(&ask.state.pool, ask.user.id).await?;
-        let right = hasher.verify(Secret::new(old), Some(stored)).await.map_err(|_| Failure::busy())?;
+        let right = hasher.verify(Secret::new(old), stored).await.map_err(|_| Failure::busy())?;
         if !right {
             wrong.say("password", texts.get("wrong", "password_wrong"));
         }

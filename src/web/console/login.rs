@@ -15,6 +15,7 @@ use super::failure::Failure;
 use super::field::Fields;
 use super::page::Page;
 use super::{address, route, session};
+use crate::people::oidc::Provider;
 use crate::people::{Credentials, Refused, log_in, store as people_store};
 use crate::secret::Secret;
 use crate::web::State;
@@ -31,32 +32,45 @@ pub(super) async fn form(Shared(state): Shared<State>, session: Session, request
     show(&state, request.headers(), &fields, None, StatusCode::OK)
 }
 
-fn show(state: &State, headers: &HeaderMap, fields: &Fields, refused: Option<&str>, status: StatusCode) -> Answer {
+/// Writes the page, with what was refused.
+pub(super) fn show(
+    state: &State,
+    headers: &HeaderMap,
+    fields: &Fields,
+    refused: Option<&str>,
+    status: StatusCode,
+) -> Answer {
     let language = language(headers, fields);
-    let token = form_token(headers, state).unwrap_or_else(session::token);
+    let token = token_in_cookie(headers, state, COOKIE).unwrap_or_else(session::token);
     let page: Page<'_> = state.console.pages.page("log_in.html", language);
     let mut response = page
         .with("csrf", &token)
         .with("next", safe_next(fields.text("next")))
         .with("email", fields.text("email"))
         .with("refused", &refused)
+        .with("provider", &state.console.provider.as_ref().map(Provider::name))
         .status(status)
         .show()?;
-    let https = state.config.public_url.scheme() == "https";
-    let (name, secure) = (cookie_name(https), if https { "; Secure" } else { "" });
-    let cookie = format!("{name}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age=86400{secure}");
+    let cookie = cookie(state, COOKIE, &token, "Strict", 86_400);
     let value = HeaderValue::try_from(cookie).map_err(Failure::broken)?;
     response.headers_mut().append(header::SET_COOKIE, value);
     Ok(response)
 }
 
-fn cookie_name(https: bool) -> String {
-    if https { format!("__Host-{COOKIE}") } else { COOKIE.to_owned() }
+fn cookie_name(state: &State, name: &str) -> String {
+    if state.config.public_url.scheme() == "https" { format!("__Host-{name}") } else { name.to_owned() }
 }
 
-/// The token in the cookie of the form.
-fn form_token(headers: &HeaderMap, state: &State) -> Option<String> {
-    let name = cookie_name(state.config.public_url.scheme() == "https");
+/// A cookie with a token.
+pub(super) fn cookie(state: &State, name: &str, token: &str, same_site: &str, seconds: u64) -> String {
+    let secure = if state.config.public_url.scheme() == "https" { "; Secure" } else { "" };
+    let name = cookie_name(state, name);
+    format!("{name}={token}; Path=/; HttpOnly; SameSite={same_site}; Max-Age={seconds}{secure}")
+}
+
+/// The token in a cookie.
+pub(super) fn token_in_cookie(headers: &HeaderMap, state: &State, name: &str) -> Option<String> {
+    let name = cookie_name(state, name);
     let mut cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let token = cookies.find_map(|cookies| {
         cookies.split(';').find_map(|cookie| cookie.trim().strip_prefix(name.as_str())?.strip_prefix('='))
@@ -73,7 +87,7 @@ pub(super) async fn enter(Shared(state): Shared<State>, session: Session, reques
         return show(&state, &parts.headers, &Fields::default(), Some("unreadable"), StatusCode::BAD_REQUEST);
     };
     let again = |key: &str, status| show(&state, &parts.headers, &fields, Some(key), status);
-    let expected = form_token(&parts.headers, &state);
+    let expected = token_in_cookie(&parts.headers, &state, COOKIE);
     let is_ours = expected.is_some_and(|expected| session::is_token(&expected, fields.raw("csrf")));
     if !is_ours || session::is_from_elsewhere(&parts.headers) {
         return again("stale", StatusCode::FORBIDDEN);
@@ -109,17 +123,16 @@ pub(super) async fn leave(ask: Ask) -> Answer {
 }
 
 /// Where to go after log-in: a page of ours and nowhere else.
-fn safe_next(next: &str) -> &str {
+pub(super) fn safe_next(next: &str) -> &str {
     let is_ours = next.starts_with('/')
         && !next.starts_with("//")
-        && !next.contains(['\\', '\r', '\n', '\t'])
         && next.len() <= 1_000
-        && next.is_ascii();
+        && next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     if is_ours { next } else { "/" }
 }
 
 /// The language that the query asks for, else the browser's, else Indonesian.
-fn language(headers: &HeaderMap, fields: &Fields) -> Language {
+pub(super) fn language(headers: &HeaderMap, fields: &Fields) -> Language {
     let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let named = accepted.split(',').map(|part| part.trim().split([';', '-']).next().unwrap_or_default());
     std::iter::once(fields.text("lang")).chain(named).find_map(|text| text.parse().ok()).unwrap_or(Language::Id)
@@ -151,7 +164,15 @@ mod tests {
     #[test]
     fn the_way_back_is_a_page_of_ours() {
         assert_eq!(safe_next("/t/rs-harapan/credits?month=2026-11"), "/t/rs-harapan/credits?month=2026-11");
-        for other in ["", "https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", "/a\nb"] {
+        for other in [
+            "",
+            "https://evil.example",
+            "//evil.example",
+            "/\\evil.example",
+            "javascript:alert(1)",
+            "/a\nb",
+            "/a\u{1}b",
+        ] {
             assert_eq!(safe_next(other), "/", "{other:?}");
         }
     }

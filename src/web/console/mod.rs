@@ -20,6 +20,7 @@ mod log;
 mod login;
 mod menu;
 mod notification;
+mod oidc;
 mod opt_out;
 mod page;
 mod permission;
@@ -45,8 +46,9 @@ pub(super) use address::Peer;
 
 use failure::Failure;
 
-use crate::config::WhatsAppConfig;
+use crate::config::{WebConfig, WhatsAppConfig};
 use crate::notification::phone_hasher;
+use crate::people::oidc::Provider;
 use crate::people::{Hasher, Role};
 use crate::queue::Events;
 use crate::render::Templates;
@@ -61,6 +63,7 @@ const EXPORTS_MAX: usize = 4;
 pub(super) struct Console {
     pages: page::Pages,
     hasher: Hasher,
+    provider: Option<Provider>,
     templates: Arc<Templates>,
     events: Arc<Events>,
     keyring: Keyring,
@@ -74,8 +77,15 @@ pub(super) struct Console {
 
 impl Console {
     /// Parses the templates.
-    pub(super) fn load(events: Arc<Events>, keyring: Keyring, whatsapp: WhatsAppConfig) -> anyhow::Result<Self> {
+    pub(super) fn load(
+        events: Arc<Events>,
+        keyring: Keyring,
+        whatsapp: WhatsAppConfig,
+        config: &WebConfig,
+    ) -> anyhow::Result<Self> {
+        let provider = config.oidc.clone().map(|oidc| Provider::new(oidc, &config.public_url)).transpose()?;
         Ok(Self {
+            provider,
             pages: page::Pages::load()?,
             hasher: Hasher::default(),
             templates: Arc::new(Templates::load()?),
@@ -116,6 +126,8 @@ pub(super) fn router(state: &State) -> Router<State> {
     let routes = route::Routes::new(state.clone())
         .get("/log-in", login::form)
         .post("/log-in", login::enter)
+        .get("/log-in/oidc", oidc::begin)
+        .get(Provider::CALLBACK, oidc::end)
         .post("/log-out", login::leave)
         .get("/", dashboard::home)
         .get("/t/{tenant}", dashboard::page)

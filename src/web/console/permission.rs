@@ -48,6 +48,8 @@ pub(super) const TABLE: &[Rule] = &[
     get("/asset/{name}", Who::Anybody),
     get("/log-in", Who::Anybody),
     post("/log-in", Who::Anybody),
+    get("/log-in/oidc", Who::Anybody),
+    get("/log-in/oidc/callback", Who::Anybody),
     post("/log-out", EVERY),
     get("/", EVERY),
     get("/account", EVERY),

@@ -101,7 +101,7 @@ pub(super) async fn add(ask: Ask) -> Answer {
     let (Some(email), Some(role), Some(language), true) = (email, role, language, wrong.is_empty()) else {
         return show(&ask, Some(&wrong)).await;
     };
-    let password_hash = hash(&ask, fields.raw("new_password")).await?;
+    let password_hash = Some(hash(&ask, fields.raw("new_password")).await?);
     let new = NewUser { email, role, tenant_id, language, password_hash };
     match store::insert(&ask.state.pool, &new, &ask.actor()).await {
         Ok(_) => ask.done(&list_url(&ask), texts.get("users", "added")).await,

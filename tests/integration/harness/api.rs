@@ -72,6 +72,7 @@ impl TestApp {
             app_secrets: vec![Secret::new("app")],
             verify_token: Secret::new("verify"),
             payment_webhook_secrets: vec![Secret::new("pay")],
+            oidc: None,
         };
         let (queue, metrics) = (Arc::new(self.queue()), METRICS.clone());
         let events = Arc::new(Events::new(self.namespace.client.clone(), &self.namespace.name));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, LazyLock};
 
-use kmsnotif::config::WebConfig;
+use kmsnotif::config::{OidcConfig, WebConfig};
 use kmsnotif::people::{self, Hasher, NewUser, Role, User};
 use kmsnotif::queue::Events;
 use kmsnotif::secret::Secret;
@@ -133,6 +133,11 @@ impl TestApp {
 
     /// As [`start_web`](Self::start_web), until it is told to stop.
     pub async fn start_web_to_stop(&self) -> (String, oneshot::Sender<()>) {
+        self.start_web_with(None).await
+    }
+
+    /// As [`start_web_to_stop`](Self::start_web_to_stop), with a provider by which people may log in.
+    pub async fn start_web_with(&self, oidc: Option<OidcConfig>) -> (String, oneshot::Sender<()>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let parts = web::Parts {
@@ -147,6 +152,7 @@ impl TestApp {
                 app_secrets: vec![Secret::new("app")],
                 verify_token: Secret::new("verify"),
                 payment_webhook_secrets: vec![Secret::new("pay")],
+                oidc,
             },
             metrics: METRICS.clone(),
             schema_version: kmsnotif::cli::database::schema_version(),
@@ -162,7 +168,7 @@ impl TestApp {
     /// Adds a user; tenants' roles are of `tenant`.
     pub async fn add_user(&self, email: &str, role: Role, tenant: &str) -> User {
         let tenant_id = if role.is_of_tenant() { Some(self.tenant(tenant).await.id) } else { None };
-        let password_hash = Hasher::default().hash(Secret::new(PASSWORD)).await.unwrap();
+        let password_hash = Some(Hasher::default().hash(Secret::new(PASSWORD)).await.unwrap());
         let language = kmsnotif_jobs::Language::En;
         let new = NewUser { email: email.to_owned(), role, tenant_id, language, password_hash };
         people::store::insert(&self.pool, &new, "test").await.unwrap()

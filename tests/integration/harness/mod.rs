@@ -15,6 +15,7 @@ mod mailbox; // the outbox of mails, and the mailbox at its other end
 mod namespace; // Redis as producers and consumers of events see it
 mod poll; // until, with a limit
 mod process; // workers and schedulers that can be killed
+mod provider; // an OpenID Connect provider
 mod receiver; // takes the simulator's webhooks
 mod server; // servers that can be killed
 mod words; // what the console's screens say, by language
@@ -31,5 +32,6 @@ pub use furnish::Furniture;
 pub use job::{Draft, appointment, phone, prescription, purchase_status, registration, reminder};
 pub use poll::{LIMIT, Stopwatch, until, until_seen, until_within};
 pub use process::{Process, signal};
+pub use provider::{Change, Fault, Key, Provider};
 pub use server::{OwnPostgres, OwnRedis};
 pub use words::Words;
