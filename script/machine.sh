@@ -51,6 +51,37 @@ find_redis_server() {
   done
 }
 
+find_chromedriver() {
+  local candidate
+  for candidate in "${KMSNOTIF_TEST_CHROMEDRIVER:-}" chromedriver /usr/lib/chromium/chromedriver /opt/homebrew/bin/chromedriver; do
+    if [ -n "$candidate" ] && has "$candidate"; then
+      command -v "$candidate"
+      return
+    fi
+  done
+}
+
+# axe-core checks the accessibility of pages. It is not ours to hand on (MPL-2.0), so it is fetched: this wheel has it
+# within, and pip holds it to this checksum.
+readonly axe_wheel=axe-playwright-python==0.1.8
+readonly axe_sha256=fdd263c998388f1a8e67cad02677e612d946248bd44d163be5e8650ea31f95f8
+axe_file=$local_dir/axe/$axe_wheel/axe_playwright_python/axe.min.js
+
+# Fetches axe-core once; fails where that cannot be done.
+fetch_axe() {
+  [ ! -s "$axe_file" ] || return 0
+  has python3 || return 1
+  local new=$local_dir/axe/new
+  rm -rf "$local_dir/axe"
+  mkdir -p "$new"
+  echo "$axe_wheel --hash=sha256:$axe_sha256" >"$new/requirements.txt"
+  python3 -m venv "$new/venv" &&
+    "$new/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes \
+      --target "$new/wheel" --requirement "$new/requirements.txt" &&
+    mv "$new/wheel" "$local_dir/axe/$axe_wheel" || return 1
+  rm -rf "$new"
+}
+
 # Prints who runs Postgres when we are root, as which Postgres refuses to run; nothing otherwise.
 postgres_user() {
   [ "$(id -u)" -eq 0 ] || return 0
@@ -118,6 +149,9 @@ export_server_programs() {
   [ -z "$found" ] || export KMSNOTIF_TEST_POSTGRES_BIN="$found"
   found=$(postgres_user)
   [ -z "$found" ] || export KMSNOTIF_TEST_POSTGRES_USER="$found"
+  found=$(find_chromedriver)
+  [ -z "$found" ] || export KMSNOTIF_TEST_CHROMEDRIVER="$found"
+  [ ! -s "$axe_file" ] || export KMSNOTIF_TEST_AXE="$axe_file"
 }
 
 # Stops what use_servers started, and nothing else.

@@ -15,6 +15,11 @@ mod api_error; // what the API says to what is wrong
 mod appointment; // jobs that send nothing keep the rules too
 mod audit; // what was delivered and charged is proven
 mod bad_input; // what can never be processed harms only itself
+mod browser; // every screen, as each role, in each language
+mod browser_axe; // every screen, for those who see or move less
+mod browser_form; // what people put into forms
+mod browser_keyboard; // without a mouse
+mod browser_story; // from the configuration to the statement
 mod console; // who gets in, and that forms are their own
 mod console_access; // every route with every role
 mod console_resend; // many are sent again, and a person says stop

@@ -86,7 +86,7 @@ fn preview_and_export_need_no_servers() {
     assert_eq!((&payload["parameter_format"], &payload["category"]), (&json!("NAMED"), &json!("UTILITY")));
     assert_eq!(rows(&command(&["template", "export", "--json"], None).ok()).len(), 12);
     assert_eq!(rows(&command(&["template", "list", "--json"], None).ok()).len(), 12);
-    let odd = "{{x}} {% raw %} 👩‍👩‍👧‍👦 محمد\n\n\t".to_owned() + &"é".repeat(200);
+    let odd = "{{x}} {% raw %} 👩‍👩‍👧‍👦 محمد\n\n\t".to_owned() + "é".repeat(200).as_str();
     let job = String::from_utf8(prescription("JOB").data("patient_name", odd).language("en").bytes()).unwrap();
     let preview = command(&["template", "preview", "--job", "-", "--json"], Some(&job)).ok().json();
     let text = preview["text"].as_str().unwrap();

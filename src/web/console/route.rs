@@ -4,7 +4,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts as _, RawPathParams, Request};
 use axum::handler::Handler;
-use axum::http::{HeaderValue, Method, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{MethodFilter, on};
@@ -77,7 +77,7 @@ async fn guard(state: State, rule: &'static Rule, request: Request, next: Next) 
     };
     let (user, who) = match find_user(&state, &session).await {
         Ok(Some(found)) => found,
-        Ok(None) => return to_log_in(&parts.method, &parts.uri),
+        Ok(None) => return to_log_in(&parts.method, &parts.uri, &parts.headers),
         Err(failure) => return failure.into_response(),
     };
     let params = RawPathParams::from_request_parts(&mut parts, &()).await;
@@ -127,16 +127,16 @@ pub(super) async fn find_user(
 }
 
 /// Asks for log-in, and comes back to the page afterwards.
-fn to_log_in(method: &Method, uri: &Uri) -> Response {
-    if *method != Method::GET && *method != Method::HEAD {
-        return Redirect::to("/log-in").into_response();
-    }
-    let page = uri.path_and_query().map_or("/", |page| page.as_str());
-    if page == "/" {
-        return Redirect::to("/log-in").into_response();
-    }
+fn to_log_in(method: &Method, uri: &Uri, headers: &HeaderMap) -> Response {
+    let is_page = *method == Method::GET || *method == Method::HEAD;
+    let page = uri.path_and_query().filter(|_| is_page).map_or("/", |page| page.as_str());
     let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("next", page).finish();
-    Redirect::to(&format!("/log-in?{query}")).into_response()
+    let address = if page == "/" { "/log-in".to_owned() } else { format!("/log-in?{query}") };
+    if headers.contains_key("hx-request") {
+        // A script would put the page of log-in into the frame of the page that asked.
+        return (StatusCode::NO_CONTENT, [("hx-redirect", address)]).into_response();
+    }
+    Redirect::to(&address).into_response()
 }
 
 /// Role, tenant, fields and token.

@@ -174,12 +174,18 @@ impl TestApp {
         people::store::insert(&self.pool, &new, "test").await.unwrap()
     }
 
-    /// A browser in which a new user of this role is logged in.
-    pub async fn browser(&self, url: &str, role: Role, tenant: &str) -> Browser {
+    /// The address of the user who has this role in a test, added the first time.
+    pub async fn ensure_user(&self, role: Role, tenant: &str) -> String {
         let email = format!("{role}@{tenant}.example");
         if people::store::find_by_email(&self.pool, &email).await.unwrap().is_none() {
             self.add_user(&email, role, tenant).await;
         }
+        email
+    }
+
+    /// A browser in which a new user of this role is logged in.
+    pub async fn browser(&self, url: &str, role: Role, tenant: &str) -> Browser {
+        let email = self.ensure_user(role, tenant).await;
         let mut browser = Browser::of(url);
         let entered = browser.log_in(&email, PASSWORD).await;
         assert_eq!((entered.status, entered.location()), (StatusCode::SEE_OTHER, "/"), "{}", entered.text);

@@ -9,7 +9,7 @@ use super::process::signal;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -24,13 +24,18 @@ fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
 
 /// A directory that is removed when dropped.
 #[derive(Debug)]
-struct Directory(PathBuf);
+pub(super) struct Directory(PathBuf);
 
 impl Directory {
-    fn new(what: &str, port: u16) -> Self {
+    pub(super) fn new(what: &str, port: u16) -> Self {
         let path = Path::new("/var/tmp").join(format!("kmsnotif-test-{what}-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
     }
 }
 
