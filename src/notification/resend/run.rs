@@ -1,7 +1,7 @@
 //! Runs: resends of many that people start in the console.
 //!
 //! 1. Who starts one has seen its count and its cost ([`start`]); a tenant has one at a time.
-//! 2. A scheduler claims the run whose turn it is and does one batch ([`turn`]): what is resent, and how far the run
+//! 2. A scheduler claims the run whose turn it is and does one batch ([`Runner::turn`]): what is resent, and how far the run
 //!    is, are one transaction. A scheduler that dies leaves the run where it was, and any other goes on.
 //! 3. It ends when nothing is left, or when somebody cancels it ([`cancel`]): the batch under way is the last.
 

@@ -1,9 +1,9 @@
 //! The OpenID Connect provider by which people may log in: where a browser is sent, and who came back.
 //!
-//! The life of a log-in here: the provider's own description is read ([`metadata`]); the browser is sent there with a
+//! The life of a log-in here: the provider's own description is read (`metadata`); the browser is sent there with a
 //! state, a nonce and the challenge of a verifier (PKCE); it comes back with a code, which is exchanged for an ID token
-//! ([`http`]); the token is believed when its signature is of a key of the provider, and it is of this issuer, for this
-//! client, of now and of this log-in ([`token`], [`signature`]). Which user that is, `people/identity.rs` says.
+//! (`http`); the token is believed when its signature is of a key of the provider, and it is of this issuer, for this
+//! client, of now and of this log-in (`token`, `signature`). Which user that is, `people/identity.rs` says.
 
 use std::sync::Arc;
 
