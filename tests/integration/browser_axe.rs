@@ -73,7 +73,7 @@ async fn no_screen_has_a_serious_finding_of_axe() {
     // A form that was not taken.
     chromium.open("/prices").await;
     chromium.ask::<bool>("document.querySelector('main form').noValidate = true; return true").await;
-    chromium.press("Save").await;
+    chromium.press("Show the effect").await;
     chromium.finds("[aria-invalid=true]").await;
     check(&chromium, "a form that was not taken", &mut wrong).await;
     assert!(wrong.is_empty(), "{} findings: {}", wrong.len(), wrong.join("\n"));

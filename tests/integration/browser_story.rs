@@ -46,8 +46,8 @@ async fn set_price(chromium: &Chromium) {
         chromium.fill(name, value).await;
     }
     chromium.press("Show the effect").await;
-    chromium.sees(&["no price is in force yet"]).await;
-    chromium.press("Save").await;
+    chromium.sees(&["No price is in force yet for ID"]).await;
+    chromium.press("Save this price").await;
     chromium.sees(&["The price is saved", "in force", "IDR 356.65"]).await;
 }
 
