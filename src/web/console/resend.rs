@@ -1,7 +1,7 @@
 //! Resend of all that match a search of the log: what it would do and cost, the run itself, and its end.
 //!
 //! The page counts, a person confirms just that count and cost, and schedulers do it batch by batch
-//! ([`run`](crate::notification::resend::run)): nothing hangs on this page staying open, or on this process.
+//! ([`run`]): nothing hangs on this page staying open, or on this process.
 
 use std::time::Duration;
 
