@@ -141,7 +141,10 @@ async fn a_cancelled_resend_ends_before_its_next_batch_and_can_be_taken_up_again
     app.wait_for_count(LONG, "read", 200).await;
     assert_eq!(app.count("not_sent").await, 250);
     admin.submit(&format!("{PATH}/cancel"), &[]).await.shows(&["No resend is under way"]);
-    admin.open("/t/rs-harapan/audit?action=bulk_resend.cancel").await.shows(&["resent", "25"]);
+    admin
+        .open("/t/rs-harapan/audit?action=bulk_resend.cancel")
+        .await
+        .shows(&["{&quot;resent&quot;:200,&quot;cost&quot;:&quot;20000.000000&quot;}"]);
 
     admin.open(&format!("{PATH}?status=not_sent")).await.shows(&["Resend 250 for IDR 25,000"]);
     start(&mut admin, "status=not_sent&reason=insufficient_credit").await;
