@@ -95,6 +95,26 @@ pub fn list<'a, E: PgExecutor<'a> + 'a>(
         .map(|row| read(&row?))
 }
 
+/// Lists users of one page by their addresses, behind `after`; those alone whose address contains `text`.
+pub async fn list_page(
+    executor: impl PgExecutor<'_>,
+    tenant: Option<TenantId>,
+    (text, after): (&str, &str),
+    most: i64,
+) -> Result<Vec<User>, sqlx::Error> {
+    let rows = sqlx::query(select_user!(
+        "where ($1::uuid is null or u.tenant_id = $1) and u.email > $3 and position(lower($2) in u.email) > 0 \
+         order by u.email limit $4"
+    ))
+    .bind(tenant)
+    .bind(text)
+    .bind(after)
+    .bind(most)
+    .fetch_all(executor)
+    .await?;
+    rows.iter().map(read).collect()
+}
+
 /// Adds a user.
 pub async fn insert(access: impl Into<Access<'_>>, new: &NewUser, actor: &str) -> Result<User, PeopleError> {
     new.check()?;

@@ -1,7 +1,8 @@
 //! The SQL of log-ins by a provider: those under way, and which person there is which user here.
 
 use kmsnotif_jobs::Language;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
+use uuid::Uuid;
 
 use super::{read, select_user};
 use crate::column::parsed;
@@ -101,6 +102,21 @@ pub(in crate::people) async fn link(
     .execute(tx)
     .await?;
     Ok(done.rows_affected() > 0)
+}
+
+/// Lists which of these users a provider knows.
+///
+/// As with sessions, no tenant has these rows: whom to ask about, the caller has found within its tenant.
+pub async fn list_linked(
+    executor: impl PgExecutor<'_>,
+    issuer: &str,
+    users: &[Uuid],
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar("select user_id from console_identity where issuer = $1 and user_id = any($2)")
+        .bind(issuer)
+        .bind(users)
+        .fetch_all(executor)
+        .await
 }
 
 /// Forgets whom a user is at the provider, and ends every session: the next log-in by it links anew.

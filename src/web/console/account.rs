@@ -13,7 +13,18 @@ use crate::secret::Secret;
 
 /// The page.
 pub(super) async fn page(ask: Ask) -> Answer {
-    ask.page("account.html").await?.with("wrong", &Wrong::default()).show()
+    show(&ask, None, StatusCode::OK).await
+}
+
+async fn show(ask: &Ask, wrong: Option<&Wrong>, status: StatusCode) -> Answer {
+    let provider = ask.state.console.provider.as_ref().map(|provider| provider.name().to_owned());
+    ask.page("account.html")
+        .await?
+        .with("wrong", wrong.unwrap_or(&Wrong::default()))
+        .with("has_password", &ask.user.password_changed_at.is_some())
+        .with("provider", &provider.unwrap_or_else(|| ask.texts().get("account", "provider")))
+        .status(status)
+        .show()
 }
 
 /// Sets the language and goes back to where it was chosen.
@@ -57,13 +68,12 @@ pub(super) async fn change_password(ask: Ask) -> Answer {
             Err(Refused::Busy) => return Err(Failure::busy()),
             Err(Refused::Throttled) => {
                 wrong.say("password", texts.get("log_in", "throttled"));
-                let page = ask.refused("account.html", &wrong).await?.status(StatusCode::TOO_MANY_REQUESTS);
-                return login::add_wait(page.show()?);
+                return login::add_wait(show(&ask, Some(&wrong), StatusCode::TOO_MANY_REQUESTS).await?);
             }
         }
     }
     if !wrong.is_empty() {
-        return ask.refused("account.html", &wrong).await?.show();
+        return show(&ask, Some(&wrong), StatusCode::UNPROCESSABLE_ENTITY).await;
     }
     let hash = hasher.hash(Secret::new(new)).await.map_err(|_| Failure::busy())?;
     let changed = people_store::set_password(ask.access_of(&ask.user), &ask.user, &hash, &ask.actor()).await;

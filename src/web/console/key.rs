@@ -47,10 +47,14 @@ async fn show(ask: &Ask, wrong: Option<&Wrong>, made: Option<&str>) -> Answer {
         Some(wrong) => ask.refused("keys.html", wrong).await?,
         None => ask.page("keys.html").await?,
     };
-    page.with("rows", &keys.into_iter().map(Row::from).collect::<Vec<_>>())
+    let page = page
+        .with("rows", &keys.into_iter().map(Row::from).collect::<Vec<_>>())
         .with("scopes", &Scope::ALL.map(Scope::as_str))
         .with("made", &made)
-        .show()
+        .with("ticked", &if made.is_none() { ask.fields.all("scope").collect() } else { Vec::new() });
+    // A key that was made leaves an empty form behind.
+    let page = if made.is_some() { page.with("fields", &serde_json::json!({})) } else { page };
+    page.show()
 }
 
 /// Makes a key, and shows it on this page and nowhere else.

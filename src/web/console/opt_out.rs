@@ -5,12 +5,13 @@ use futures::TryStreamExt as _;
 use serde::Serialize;
 
 use super::ask::{Answer, Ask};
+use super::failure::Failure;
 use super::field::Wrong;
 use crate::opt_out::{OptOut, PhoneHash, Scope, Wish, spellings, store};
-use crate::tenant::phone;
+use crate::tenant::phone::{self, E164};
 
 /// Opt-outs of the page.
-const ROWS: i64 = 200;
+const ROWS: i64 = 100;
 
 /// An opt-out as templates see it.
 #[derive(Serialize)]
@@ -35,21 +36,49 @@ impl From<OptOut> for Row {
 
 /// The page.
 pub(super) async fn page(ask: Ask) -> Answer {
-    show(&ask, None).await
+    let (tenant, mut wrong) = (ask.tenant()?, Wrong::default());
+    let phone = wrong.read_some(&ask.fields, "phone", ask.texts(), |text| {
+        phone::parse(text, tenant.country).map_err(|_| ask.texts().get("wrong", "phone"))
+    });
+    let recipients = match phone {
+        Some(phone) => hashes(&ask, &phone).await?,
+        None => Vec::new(),
+    };
+    show(&ask, Some(&wrong).filter(|wrong| !wrong.is_empty()), &recipients).await
 }
 
-async fn show(ask: &Ask, wrong: Option<&Wrong>) -> Answer {
+/// What the rows of a phone may be kept under.
+async fn hashes(ask: &Ask, phone: &E164) -> Result<Vec<PhoneHash>, Failure> {
+    let hasher = ask.state.console.phone_hasher(&ask.state.pool).await?;
+    Ok(spellings(phone.as_str()).iter().map(|phone| hasher.hash(phone)).collect())
+}
+
+/// Shows those of some phones, or the newest.
+async fn show(ask: &Ask, wrong: Option<&Wrong>, recipients: &[PhoneHash]) -> Answer {
     let tenant = ask.tenant()?;
     let mut tx = ask.read().await?;
-    let rows: Vec<OptOut> = store::list(&mut *tx, tenant.id, None, Some(ROWS)).try_collect().await?;
+    let mut rows: Vec<OptOut> = Vec::new();
+    if recipients.is_empty() {
+        rows = store::list(&mut *tx, tenant.id, None, Some(ROWS + 1)).try_collect().await?;
+    }
+    for recipient in recipients {
+        rows.extend(store::list(&mut *tx, tenant.id, Some(*recipient), Some(ROWS)).try_collect::<Vec<_>>().await?);
+    }
     tx.rollback().await?;
+    let cut = rows.len() as i64 > ROWS;
+    rows.truncate(ROWS as usize);
     let page = match wrong {
         Some(wrong) => ask.refused("opt_outs.html", wrong).await?,
         None => ask.page("opt_outs.html").await?,
     };
     let may =
         super::permission::find("POST", "/t/{tenant}/opt-outs").is_some_and(|rule| rule.who.includes(ask.user.role));
-    page.with("rows", &rows.into_iter().map(Row::from).collect::<Vec<_>>()).with("may", &may).show()
+    page.with("rows", &rows.into_iter().map(Row::from).collect::<Vec<_>>())
+        .with("may", &may)
+        .with("cut", &cut)
+        .with("most", &ROWS)
+        .with("searched", &!recipients.is_empty())
+        .show()
 }
 
 /// Enters what a patient told the staff.
@@ -65,9 +94,10 @@ pub(super) async fn enter(ask: Ask) -> Answer {
         "resume" => Ok(Wish::Resume),
         _ => Err(texts.get("wrong", "choice")),
     });
-    let (Some(phone), Some(scope), Some(wish)) = (phone, scope, wish) else { return show(&ask, Some(&wrong)).await };
-    let hasher = ask.state.console.phone_hasher(&ask.state.pool).await?;
-    let recipients: Vec<PhoneHash> = spellings(phone.as_str()).iter().map(|phone| hasher.hash(phone)).collect();
+    let (Some(phone), Some(scope), Some(wish)) = (phone, scope, wish) else {
+        return show(&ask, Some(&wrong), &[]).await;
+    };
+    let recipients = hashes(&ask, &phone).await?;
     let changed = store::enter(ask.access()?, tenant.id, &recipients, scope, wish, &ask.actor()).await?;
     let key = if changed { "entered" } else { "unchanged" };
     ask.done(&ask.url("/opt-outs")?, texts.get("opt_outs", key)).await

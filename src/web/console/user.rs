@@ -1,7 +1,6 @@
 //! Users: of one tenant, or of all. A tenant's administrator sees and changes that tenant's alone.
 
 use chrono::{DateTime, Utc};
-use futures::TryStreamExt as _;
 use kmsnotif_jobs::Language;
 use serde::Serialize;
 use uuid::Uuid;
@@ -11,12 +10,13 @@ use super::ask::{Answer, Ask};
 use super::failure::Failure;
 use super::field::Wrong;
 use crate::database::Access;
+use crate::people::oidc::Provider;
 use crate::people::{NewUser, PeopleError, Role, User, check_password, read_email, store};
 use crate::secret::Secret;
 use crate::tenant::store as tenant_store;
 
-/// Users of the page.
-const ROWS: i64 = 500;
+/// Users of a page.
+const ROWS: i64 = 50;
 
 /// A user as templates see one.
 #[derive(Serialize)]
@@ -28,6 +28,9 @@ struct Row {
     language: &'static str,
     last_login_at: Option<DateTime<Utc>>,
     disabled_at: Option<DateTime<Utc>>,
+    has_password: bool,
+    /// Whether the provider knows the user.
+    linked: bool,
     /// Nobody disables the one who reads.
     own: bool,
 }
@@ -53,8 +56,24 @@ async fn show(ask: &Ask, wrong: Option<&Wrong>) -> Answer {
         Some(_) => ask.read().await?,
         None => ask.read_all().await?,
     };
-    let users: Vec<User> = store::list(&mut *tx, tenant, Some(ROWS)).try_collect().await?;
+    // What a form was filled in with searches nothing.
+    let (text, after) = if ask.posts { ("", "") } else { (ask.fields.text("q"), ask.fields.text("after")) };
+    let mut users = store::list_page(&mut *tx, tenant, (text, after), ROWS + 1).await?;
     tx.rollback().await?;
+    let more = users.len() as i64 > ROWS;
+    users.truncate(ROWS as usize);
+    let url = list_url(ask);
+    let to = |after: &str| format!("{url}?{}", ask.fields.with("after", after));
+    let next = users.last().filter(|_| more).map(|user| to(&user.email)).unwrap_or_default();
+    let first = if after.is_empty() { String::new() } else { to("") };
+    let provider = ask.state.console.provider.as_ref();
+    let linked = match provider {
+        Some(provider) => {
+            let ids: Vec<Uuid> = users.iter().map(|user| user.id).collect();
+            store::identity::list_linked(&ask.state.pool, provider.issuer(), &ids).await?
+        }
+        None => Vec::new(),
+    };
     let rows: Vec<Row> = users
         .into_iter()
         .map(|user| Row {
@@ -66,6 +85,8 @@ async fn show(ask: &Ask, wrong: Option<&Wrong>) -> Answer {
             language: user.language.as_str(),
             last_login_at: user.last_login_at,
             disabled_at: user.disabled_at,
+            has_password: user.password_changed_at.is_some(),
+            linked: linked.contains(&user.id),
         })
         .collect();
     let page = match wrong {
@@ -74,7 +95,10 @@ async fn show(ask: &Ask, wrong: Option<&Wrong>) -> Answer {
     };
     page.with("rows", &rows)
         .with("roles", &roles(ask).iter().map(|role| role.as_str()).collect::<Vec<_>>())
-        .with("url", &list_url(ask))
+        .with("provider", &provider.map(Provider::name))
+        .with("url", &url)
+        .with("more", &next)
+        .with("first", &first)
         .show()
 }
 
@@ -95,18 +119,33 @@ pub(super) async fn add(ask: Ask) -> Answer {
         if tenant_id.is_none() {
             wrong.say("tenant", texts.get("wrong", "tenant"));
         }
+    } else if ask.tenant.is_none() && role.is_some() && fields.some("tenant").is_some() {
+        wrong.say("tenant", texts.get("wrong", "tenant_given"));
     }
-    if let Err(error) = check_password(fields.raw("new_password"), email.as_deref().unwrap_or_default()) {
+    // Without a provider nobody gets in without a password.
+    let provider = ask.state.console.provider.as_ref().filter(|_| fields.is_on("no_password"));
+    let password = fields.raw("new_password");
+    if provider.is_some() {
+        if !password.is_empty() {
+            wrong.say("new_password", texts.get("users", "password_not_empty"));
+        }
+    } else if let Err(error) = check_password(password, email.as_deref().unwrap_or_default()) {
         wrong.say("new_password", password_wrong(&ask, error));
     }
     let (Some(email), Some(role), Some(language), true) = (email, role, language, wrong.is_empty()) else {
         return show(&ask, Some(&wrong)).await;
     };
-    let password_hash = Some(hash(&ask, fields.raw("new_password")).await?);
+    let password_hash = if provider.is_some() { None } else { Some(hash(&ask, password).await?) };
     let new = NewUser { email, role, tenant_id, language, password_hash };
     let access = tenant_id.map_or_else(|| Access::from(&ask.state.pool), |tenant| ask.state.of_tenant(tenant));
     match store::insert(access, &new, &ask.actor()).await {
-        Ok(_) => ask.done(&list_url(&ask), texts.get("users", "added")).await,
+        Ok(_) => {
+            let text = match provider {
+                Some(provider) => texts.filled("users", "added_no_password", &[("provider", provider.name())]),
+                None => texts.get("users", "added"),
+            };
+            ask.done(&list_url(&ask), text).await
+        }
         Err(PeopleError::EmailTaken(_)) => {
             wrong.say("email", texts.get("wrong", "email_taken"));
             show(&ask, Some(&wrong)).await
@@ -153,9 +192,29 @@ pub(super) async fn set_password(ask: Ask) -> Answer {
     }
     let password = ask.fields.raw("new_password");
     if let Err(error) = check_password(password, &user.email) {
-        return ask.not_done(&list_url(&ask), password_wrong(&ask, error)).await;
+        let why = password_wrong(&ask, error);
+        let text = ask.texts().filled("users", "not_set", &[("email", &user.email), ("why", &why)]);
+        return ask.not_done(&list_url(&ask), text).await;
     }
     let hash = hash(&ask, password).await?;
     store::set_password(ask.access_of(&user), &user, &hash, &ask.actor()).await.map_err(Failure::broken)?;
     ask.done(&list_url(&ask), ask.texts().get("users", "password_set")).await
+}
+
+/// Forgets whom a user is at the provider; every session ends at once.
+///
+/// Whoever may set a user's password may do this: both say who gets in as that user.
+pub(super) async fn unlink(ask: Ask) -> Answer {
+    let (user, texts, back) = (find(&ask).await?, ask.texts(), list_url(&ask));
+    if user.id == ask.user.id {
+        return ask.not_done(&back, texts.get("users", "own_unlink")).await;
+    }
+    let provider = ask.state.console.provider.as_ref();
+    let name = provider.map_or_else(|| texts.get("account", "provider"), |provider| provider.name().to_owned());
+    let say = |key| texts.filled("users", key, &[("provider", name.as_str())]);
+    if store::identity::unlink(&ask.state.pool, &user, &ask.actor()).await.map_err(Failure::broken)? {
+        ask.done(&back, say("unlinked")).await
+    } else {
+        ask.not_done(&back, say("not_linked")).await
+    }
 }
