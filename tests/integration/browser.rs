@@ -83,6 +83,10 @@ struct Screen {
     /// Without codes and what is marked as another language, as a patient's message is.
     words: String,
     width: u32,
+    /// Boxes whose content is wider than they are, without a way in by keyboard or a name.
+    shut: Vec<String>,
+    /// How many boxes are wider within than they show.
+    wide: usize,
     hosts: Vec<String>,
     links: Vec<String>,
     forms: Vec<String>,
@@ -107,6 +111,9 @@ const LOOK: &str = r"
         placed: all('nav.side [aria-current]').every(link => link.getBoundingClientRect().right <= innerWidth),
         words: words.join('\n'),
         width: document.documentElement.scrollWidth,
+        shut: all('.scroll').filter(box => box.tabIndex !== 0 || !box.getAttribute('aria-label') || box.getAttribute('role') !== 'region')
+            .map(box => box.outerHTML.slice(0, 100)),
+        wide: all('.scroll').filter(box => box.scrollWidth > box.clientWidth).length,
         hosts: [...loaded, ...named].map(address => new URL(address, location).host),
         links: all('a[href]').filter(link => link.origin === location.origin).map(link => path(link.href)),
         forms: all('form').filter(form => form.method === 'post')
@@ -166,6 +173,10 @@ fn faults(screen: &Screen, route: &str, role: Role, words: &Words, all: &[Words]
     expect(screen.menu == menu, format!("the menu is {:?} and not {menu:?}", screen.menu));
     expect(screen.placed, "its entry in the menu is out of sight".to_owned());
     expect(screen.width <= PHONE_WIDTH, format!("it is {} pixels wide", screen.width));
+    expect(screen.shut.is_empty(), format!("cannot be scrolled by keyboard: {:?}", screen.shut));
+    if route.ends_with("/statement") {
+        expect(screen.wide == 0, "its amounts are out of sight".to_owned());
+    }
     let elsewhere: Vec<&String> = screen.hosts.iter().filter(|of| *of != host).collect();
     expect(elsewhere.is_empty(), format!("asks {elsewhere:?}"));
     let dead: Vec<&String> =
@@ -209,7 +220,8 @@ async fn walk(
 }
 
 async fn walk_as(role: Role, screens: usize) {
-    let mut app = TestApp::builder().start().await;
+    // As much as a large hospital buys, whose amounts are the widest.
+    let mut app = TestApp::builder().credit(1_250_000_000).start().await;
     let url = app.start_web().await;
     let furniture = app.furnish(&url).await;
     let all = Words::all();

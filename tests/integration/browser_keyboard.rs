@@ -26,7 +26,7 @@ const FOCUS: &str = r"
     return { name: at.name || '', words: (at.innerText || '').trim(), visible: ring && seen };";
 
 /// Goes on by Tab until this has the focus; every stop must be seen.
-async fn tab_to(chromium: &Chromium, wanted: &str) {
+pub async fn tab_to(chromium: &Chromium, wanted: &str) {
     for _ in 0..STOPS_MAX {
         chromium.strike(Key::Tab).await;
         // Its ring comes softly.

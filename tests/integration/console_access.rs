@@ -93,6 +93,7 @@ async fn ids_of_another_tenant_are_found_nowhere() {
         assert_eq!(other.get(&path).await.status, StatusCode::NOT_FOUND, "{path}");
     }
     let password = [("new_password", "lima kerbau menari")];
+    let mut service = app.browser(&url, Role::Administrator, "rs-harapan").await;
     for (path, form) in [
         (format!("/t/rs-other/log/{notification}/resend"), [].as_slice()),
         (format!("/t/rs-other/log/{notification}/cancel"), &[]),
@@ -100,9 +101,17 @@ async fn ids_of_another_tenant_are_found_nowhere() {
         (format!("/t/rs-other/credits/purchases/{purchase}/cancel"), &[]),
         (format!("/t/rs-other/users/{user}/disable"), &[]),
         (format!("/t/rs-other/users/{user}/password"), &password),
+        (format!("/t/rs-other/users/{user}/unlink"), &[]),
         (format!("/t/rs-other/keys/{key}/revoke"), &[]),
     ] {
         assert_eq!(other.post(&path, form).await.status, StatusCode::NOT_FOUND, "{path}");
+        // Nor for whoever may look at both tenants: an address says whose the id is.
+        assert_eq!(service.post(&path, form).await.status, StatusCode::NOT_FOUND, "{path} as administrator");
+    }
+    let pay = format!("/t/rs-other/credits/purchases/{purchase}/pay");
+    assert_eq!(service.post(&pay, &[("reference", "TRX-1")]).await.status, StatusCode::NOT_FOUND);
+    for path in [format!("/t/rs-other/log/{notification}"), format!("/t/rs-other/credits/purchases/{purchase}")] {
+        assert_eq!(service.get(&path).await.status, StatusCode::NOT_FOUND, "{path} as administrator");
     }
     assert!(!other.open("/t/rs-other/log?id=REG-1").await.text.contains("REG-1</a>"));
     let touched: i64 = sqlx::query_scalar(

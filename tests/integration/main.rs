@@ -14,11 +14,13 @@ mod api_credit; // credit through the API, page by page
 mod api_error; // what the API says to what is wrong
 mod appointment; // jobs that send nothing keep the rules too
 mod audit; // what was delivered and charged is proven
+mod bad_form; // what the console and the API take from nobody
 mod bad_input; // what can never be processed harms only itself
 mod browser; // every screen, as each role, in each language
 mod browser_axe; // every screen, for those who see or move less
 mod browser_form; // what people put into forms
 mod browser_keyboard; // without a mouse
+mod browser_oidc; // logging in by a provider, in a browser
 mod browser_story; // from the configuration to the statement
 mod console; // who gets in, and that forms are their own
 mod console_access; // every route with every role

@@ -95,6 +95,11 @@ async fn without_a_provider_there_is_no_way_to_one() {
         let page = browser.get(path).await;
         assert_eq!((page.status, page.location()), (StatusCode::SEE_OTHER, "/log-in"), "{path}");
     }
+    // Nor is anybody added whom nothing would let in.
+    let mut admin = app.browser(&url, Role::TenantAdmin, "rs-harapan").await;
+    assert!(!admin.open("/t/rs-harapan/users").await.text.contains("name=\"no_password\""));
+    let form = [("email", BUDI), ("role", "finance"), ("language", "id"), ("no_password", "on")];
+    assert_eq!(admin.post("/t/rs-harapan/users", &form).await.status, StatusCode::UNPROCESSABLE_ENTITY);
     app.finish().await;
 }
 
@@ -252,8 +257,49 @@ async fn who_has_no_password_gets_in_by_the_provider_alone() {
     }
     provider.person("8f1e", RAHMA, true);
     assert_eq!(log_in(&mut browser, &provider).await.location(), "/account");
-    browser.open("/account").await;
+    let account = browser.open("/account").await;
+    account.shows(&["You have no password: you log in by 127.0.0.1."]);
+    assert!(!account.text.contains("name=\"new_password\""));
     let form = [("password", "x"), ("new_password", "lima kerbau menari"), ("repeated", "lima kerbau menari")];
     assert_eq!(browser.post("/account/password", &form).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn an_administrator_adds_who_has_no_password_and_unlinks_a_person_in_the_console() {
+    let (app, provider, url, _stop) = start().await;
+    let path = "/t/rs-harapan/users";
+    let mut admin = app.browser(&url, Role::TenantAdmin, "rs-harapan").await;
+    admin.open(path).await.shows(&["No password: logs in by 127.0.0.1 alone", "<th scope=\"col\">Logs in by</th>"]);
+    let form = [("email", RAHMA), ("role", "finance"), ("language", "en"), ("no_password", "on")];
+    let both = admin.post(path, &[&form[..], &[("new_password", "lima kerbau menari")]].concat()).await;
+    assert_eq!(both.status, StatusCode::UNPROCESSABLE_ENTITY);
+    both.shows(&["Leave the password empty", "name=\"no_password\" type=\"checkbox\" value=\"on\" checked"]);
+    admin.submit(path, &form).await.shows(&["logs in by 127.0.0.1, with this e-mail", "<td>127.0.0.1, not yet</td>"]);
+    let user = people_store::find_by_email(&app.pool, RAHMA).await.unwrap().unwrap();
+    let unlink = format!("{path}/{}/unlink", user.id);
+    admin.submit(&unlink, &[]).await.shows(&["is not linked to 127.0.0.1"]);
+
+    provider.person("8f1e", RAHMA, true);
+    let mut rahma = Browser::of(&url);
+    assert_eq!(log_in(&mut rahma, &provider).await.location(), "/account");
+    admin.open(path).await.shows(&["<td>127.0.0.1</td>", "<td>password</td>", "Unlink from 127.0.0.1"]);
+    // Who got her address at the provider is somebody else, until an administrator says so.
+    provider.person("new", RAHMA, true);
+    let mut new = Browser::of(&url);
+    let page = log_in(&mut new, &provider).await;
+    is_refused(&mut new, &page, StatusCode::FORBIDDEN, "belongs to another person").await;
+    admin.submit(&unlink, &[]).await.shows(&["The link is removed; every session has ended", "not yet"]);
+    assert_eq!(rahma.get("/account").await.status, StatusCode::SEE_OTHER);
+    assert_eq!(log_in(&mut new, &provider).await.location(), "/account");
+
+    let own = people_store::find_by_email(&app.pool, "tenant_admin@rs-harapan.example").await.unwrap().unwrap();
+    admin.submit(&format!("{path}/{}/unlink", own.id), &[]).await.shows(&["You cannot unlink yourself"]);
+    let act: (String, uuid::Uuid, String) =
+        sqlx::query_as("select actor, tenant_id, subject from audit_entry where action = 'user.unlink'")
+            .fetch_one(&app.pool)
+            .await
+            .unwrap();
+    assert_eq!(act, (own.actor(), app.tenant("rs-harapan").await.id.0, user.id.to_string()));
     app.finish().await;
 }

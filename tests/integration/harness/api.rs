@@ -66,9 +66,18 @@ impl TestApp {
 
     /// A web over another pool.
     pub fn web_over(&self, pool: PgPool) -> Router {
+        self.web_at(pool, "https://notif.example.com/")
+    }
+
+    /// A web without TLS, whose cookies are those of a browser's at [`start_web`](Self::start_web).
+    pub fn web_without_tls(&self) -> Router {
+        self.web_at(self.pool.clone(), "http://127.0.0.1/")
+    }
+
+    fn web_at(&self, pool: PgPool, public_url: &str) -> Router {
         let config = WebConfig {
             port: 8000,
-            public_url: "https://notif.example.com/".parse().unwrap(),
+            public_url: public_url.parse().unwrap(),
             app_secrets: vec![Secret::new("app")],
             verify_token: Secret::new("verify"),
             payment_webhook_secrets: vec![Secret::new("pay")],

@@ -85,6 +85,11 @@ impl Browser {
         page
     }
 
+    /// The header of its cookies.
+    pub fn cookie(&self) -> String {
+        self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
+    }
+
     /// Opens a page.
     pub async fn get(&mut self, path: &str) -> Page {
         self.ask(Method::GET, path, None).await

@@ -140,6 +140,7 @@ impl Provider {
         provider.sign_with("first", Key::rsa());
         let router = Router::new()
             .route("/realm/.well-known/openid-configuration", get(describe))
+            .route("/realm/authorize", get(authorize))
             .route("/realm/keys", get(keys))
             .route("/realm/token", post(exchange))
             .layer(from_fn_with_state(provider.clone(), observe))
@@ -227,6 +228,14 @@ async fn describe(State(provider): State<Provider>) -> Json<Value> {
         "jwks_uri": at("keys"),
         "code_challenge_methods_supported": ["S256"],
     }))
+}
+
+/// Who is there already is let in without a question, as browsers know it of a provider that they used this morning.
+async fn authorize(State(provider): State<Provider>, request: Request) -> Redirect {
+    let here = Url::parse(&provider.url).unwrap();
+    let sent_to = here.join(&request.uri().to_string()).unwrap();
+    let (_, redirect) = sent_to.query_pairs().find(|(name, _)| name == "redirect_uri").unwrap();
+    Redirect::to(Url::parse(&redirect).unwrap().join(&provider.approve(sent_to.as_str())).unwrap().as_str())
 }
 
 async fn keys(State(provider): State<Provider>) -> Json<Value> {
