@@ -27,6 +27,13 @@ pub const PREFIX: &str = "kmsnotif_";
 /// Characters of a key: the prefix and 32 bytes in base64.
 pub const LENGTH: usize = PREFIX.len() + 43;
 
+/// The name of a key without blanks around it, if it is one.
+pub fn read_name(text: &str) -> Result<&str, KeyError> {
+    let name = text.trim();
+    let is_one = (1..=100).contains(&name.chars().count()) && !name.contains(char::is_control);
+    if is_one { Ok(name) } else { Err(KeyError::Name) }
+}
+
 /// What a key may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {

@@ -8,7 +8,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgExecutor, Row as _};
 use uuid::Uuid;
 
-use super::{ApiKey, Holder, KeyError, KeyHash, Scope, generate};
+use super::{ApiKey, Holder, KeyError, KeyHash, Scope, generate, read_name};
 use crate::audit::{self, Act, Action};
 use crate::column::parsed;
 use crate::database::{self, Access};
@@ -33,10 +33,7 @@ pub async fn insert(
     scopes: &[Scope],
     actor: &str,
 ) -> Result<(ApiKey, Secret), KeyError> {
-    let name = name.trim();
-    if !(1..=100).contains(&name.chars().count()) || name.contains(char::is_control) {
-        return Err(KeyError::Name);
-    }
+    let name = read_name(name)?;
     let mut scopes = scopes.to_vec();
     scopes.sort_unstable();
     scopes.dedup();

@@ -52,7 +52,11 @@ impl Budget {
         if announced.is_some_and(|announced| announced > most as u64) {
             return Err(too_large());
         }
-        timeout(READ_WITHIN, self.collect(body, most))
+        self.read_within(READ_WITHIN, body, most).await
+    }
+
+    async fn read_within(&self, limit: Duration, body: Body, most: usize) -> Result<Held, Problem> {
+        timeout(limit, self.collect(body, most))
             .await
             .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))?
     }
@@ -90,4 +94,22 @@ fn too_large() -> Problem {
 fn full() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many bodies arrive at once; try again")
         .caused_by("the memory for bodies is in use")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_a_problem_and_gives_its_memory_back() {
+        let first = futures::stream::once(async { Ok::<_, std::io::Error>(Bytes::from_static(b"{")) });
+        let body = Body::from_stream(first.chain(futures::stream::pending()));
+        let budget = Budget::default();
+        let answer = budget.read_within(Duration::ZERO, body, 1_024).await.unwrap_err().into_response();
+        assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        assert_eq!(budget.free_kib(), MEMORY_KIB);
+    }
 }

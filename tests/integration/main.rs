@@ -24,6 +24,7 @@ mod browser_oidc; // logging in by a provider, in a browser
 mod browser_story; // from the configuration to the statement
 mod console; // who gets in, and that forms are their own
 mod console_access; // every route with every role
+mod console_page; // lists of many, and what pages weigh
 mod console_resend; // many are sent again, and a person says stop
 mod console_screen; // screens and forms
 mod console_setting; // what administrators set, and what the console says in between

@@ -56,7 +56,9 @@ pub(super) async fn change_password(ask: Ask) -> Answer {
     if let Err(error) = check_password(new, &ask.user.email) {
         wrong.say("new_password", password_wrong(&ask, error));
     }
-    if new != fields.raw("repeated") {
+    if fields.raw("repeated").is_empty() {
+        wrong.say("repeated", texts.get("wrong", "required"));
+    } else if new != fields.raw("repeated") {
         wrong.say("repeated", texts.get("wrong", "password_repeated"));
     }
     let hasher = &ask.state.console.hasher;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::ask::{Answer, Ask};
 use super::failure::Failure;
 use super::field::Wrong;
-use crate::api_key::{ApiKey, KeyError, Scope, store};
+use crate::api_key::{ApiKey, KeyError, Scope, read_name, store};
 
 /// A key as templates see it.
 #[derive(Serialize)]
@@ -61,7 +61,9 @@ async fn show(ask: &Ask, wrong: Option<&Wrong>, made: Option<&str>) -> Answer {
 pub(super) async fn add(ask: Ask) -> Answer {
     let (fields, texts) = (&ask.fields, ask.texts());
     let mut wrong = Wrong::default();
-    let name = wrong.read(fields, "name", texts, |text| Ok(text.to_owned()));
+    let name = wrong.read(fields, "name", texts, |text| {
+        read_name(text).map(str::to_owned).map_err(|_| texts.get("wrong", "key_name"))
+    });
     let scopes: Result<Vec<Scope>, _> = fields.all("scope").map(str::parse).collect();
     let Ok(scopes) = scopes else { return Err(Failure::unreadable()) };
     if scopes.is_empty() {
@@ -70,7 +72,6 @@ pub(super) async fn add(ask: Ask) -> Answer {
     let Some(name) = name.filter(|_| wrong.is_empty()) else { return show(&ask, Some(&wrong), None).await };
     match store::insert(ask.access()?, &ask.tenant()?.code, &name, &scopes, &ask.actor()).await {
         Ok((_, key)) => return show(&ask, None, Some(key.expose())).await,
-        Err(KeyError::Name) => wrong.say("name", texts.get("wrong", "key_name")),
         Err(KeyError::NameTaken(..)) => wrong.say("name", texts.get("wrong", "key_taken")),
         Err(error) => return Err(Failure::broken(error)),
     }
