@@ -258,7 +258,7 @@ async fn who_has_no_password_gets_in_by_the_provider_alone() {
     provider.person("8f1e", RAHMA, true);
     assert_eq!(log_in(&mut browser, &provider).await.location(), "/account");
     let account = browser.open("/account").await;
-    account.shows(&["You have no password: you log in by 127.0.0.1."]);
+    account.shows(&["Anda tidak punya kata sandi: Anda masuk dengan 127.0.0.1."]);
     assert!(!account.text.contains("name=\"new_password\""));
     let form = [("password", "x"), ("new_password", "lima kerbau menari"), ("repeated", "lima kerbau menari")];
     assert_eq!(browser.post("/account/password", &form).await.status, StatusCode::UNPROCESSABLE_ENTITY);
