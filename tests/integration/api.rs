@@ -5,7 +5,7 @@ use axum::http::Method;
 use kmsnotif::api_key::{Scope, store};
 use serde_json::{Value, json};
 
-use crate::harness::{Draft, Machine, TestApp, phone, registration};
+use crate::harness::{Draft, Machine, TestApp, phone, registration, until};
 
 const NOTIFICATIONS: &str = "/api/v1/notifications";
 
@@ -31,6 +31,12 @@ async fn what_is_submitted_is_delivered_and_can_be_read() {
     assert_eq!((waiting.status.as_u16(), waiting.json()["status"].clone()), (202, json!("queued")));
     app.start_worker();
     app.wait_for("REG/1 é", "read").await;
+    // Meta may tell that it was read before it tells that it was sent and delivered.
+    let told = async || {
+        let sql = "select sent_at is not null and delivered_at is not null from notification";
+        sqlx::query_scalar::<_, bool>(sql).fetch_one(&app.pool).await.unwrap().then_some(())
+    };
+    until("all of it was told", told).await;
     let read = machine.get(&place).await;
     let by_command =
         app.run(&["notification", "show", "--tenant", "rs-harapan", "--id", "REG/1 é", "--json"]).await.ok();

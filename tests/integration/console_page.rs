@@ -28,6 +28,17 @@ async fn add_opt_outs(app: &TestApp, count: u32) {
     sqlx::query(AssertSqlSafe(sql)).execute(&app.pool).await.unwrap();
 }
 
+/// Prices of ten countries and two categories, changed on so many days.
+async fn add_prices(app: &TestApp, days: u32) {
+    let sql = format!(
+        "insert into price (country, currency, category, price, effective_date, created_by) \
+         select country, 'USD', category, 0.02, date '2026-01-01' + n, 'test' \
+         from unnest(array['AU', 'DE', 'FR', 'GB', 'IN', 'JP', 'MY', 'SG', 'TH', 'VN']) country, \
+             unnest(array['utility', 'marketing']) category, generate_series(0, {days} - 1) n"
+    );
+    sqlx::query(AssertSqlSafe(sql)).execute(&app.pool).await.unwrap();
+}
+
 /// The link to the next page.
 fn next(page: &str) -> Option<String> {
     let (before, _) = page.split_once("\" rel=\"next\"")?;
@@ -55,6 +66,32 @@ async fn users_come_page_by_page_and_are_searched() {
     }
     let mut other = app.browser(&url, Role::TenantAdmin, "rs-other").await;
     assert!(!other.open("/t/rs-other/users?q=user").await.text.contains("<td>user-"));
+    app.finish().await;
+}
+
+#[tokio::test]
+async fn prices_come_page_by_page_and_by_country_and_one_of_each_key_is_in_force() {
+    let app = TestApp::builder().price(None).workers(0).start().await;
+    let url = app.start_web().await;
+    add_prices(&app, 18).await;
+    let mut browser = app.browser(&url, Role::Administrator, "rs-harapan").await;
+    let (mut at, mut seen, mut in_force, mut pages) = (Some("/prices".to_owned()), 0, 0, 0);
+    while let Some(path) = at {
+        let page = browser.open(&path).await.text;
+        seen += page.matches("<td class=\"nowrap\">2026-").count();
+        in_force += page.matches("badge ok").count();
+        pages += 1;
+        at = next(&page);
+    }
+    assert_eq!((seen, in_force, pages), (360, 20, 4), "all of them, once each");
+    let found = browser.open("/prices?of=sg&day=2026-01-03").await.text;
+    assert_eq!((found.matches("<tr><td>SG</td>").count(), found.matches("<tr><td>").count()), (36, 36));
+    let in_force: Vec<&str> = found.lines().filter(|line| line.contains("badge ok")).collect();
+    assert_eq!(in_force.len(), 2, "one of each category: {in_force:?}");
+    assert!(in_force.iter().all(|line| line.contains(">2026-01-03<")), "{in_force:?}");
+    let wrong = browser.get("/prices?of=ZZ").await;
+    assert_eq!(wrong.status, 422);
+    wrong.shows(&["id=\"h-of\" class=\"wrong\""]);
     app.finish().await;
 }
 
@@ -107,6 +144,7 @@ async fn the_first_page_of_each_screen_is_below_100_kb_with_its_styles_and_scrip
     let furniture = app.furnish(&url).await;
     add_users(&app, 120).await;
     add_opt_outs(&app, 150).await;
+    add_prices(&app, 50).await;
     let jobs: Vec<_> = (100..220).map(|n| registration(&format!("FULL-{n}")).to(phone(n))).collect();
     app.enqueue_all(&jobs).await;
     for n in 100..220 {

@@ -15,8 +15,10 @@ use crate::credit::price::{PriceError, PriceKey, PriceRow, store as price_store,
 use crate::render::Category;
 use crate::tenant::{CountryCode, Currency, currency};
 
-/// Rows on the page: more than any price list of one service has.
-const ROWS: i64 = 1_000;
+/// Rows that are looked at: more than any price list has.
+const READ_MAX: i64 = 10_000;
+/// Rows of a page.
+const ROWS: usize = 100;
 /// Days whose messages stand for next month's.
 const MONTH_DAYS: u64 = 30;
 /// Tenants that the effect names; all are counted.
@@ -69,43 +71,63 @@ struct OfTenant {
 
 /// The page.
 pub(super) async fn page(ask: Ask) -> Answer {
-    show(&ask, None, None).await
+    let (texts, mut wrong) = (ask.texts(), Wrong::default());
+    let country = wrong.read_some(&ask.fields, "of", texts, |text| {
+        text.to_uppercase().parse().map_err(|_| texts.get("wrong", "country"))
+    });
+    show(&ask, Some(&wrong).filter(|wrong| !wrong.is_empty()), None, country).await
 }
 
-async fn show(ask: &Ask, wrong: Option<&Wrong>, effect: Option<&Effect>) -> Answer {
+/// Shows the prices of a country, or all, page by page.
+async fn show(ask: &Ask, wrong: Option<&Wrong>, effect: Option<&Effect>, country: Option<CountryCode>) -> Answer {
     let today = today_at_the_earliest(Utc::now());
     let day = ask.fields.some("day").and_then(|day| day.parse().ok()).unwrap_or(Utc::now().date_naive());
-    let filter = price_store::PriceFilter { withdrawn: true, limit: Some(ROWS), ..price_store::PriceFilter::default() };
-    let rows: Vec<PriceRow> = price_store::list(&ask.state.pool, &filter).try_collect().await?;
-    let is_in_force = |row: &PriceRow| {
-        let later = |other: &PriceRow| {
-            other.key == row.key
-                && other.withdrawn_at.is_none()
-                && other.price.effective <= day
-                && other.price.effective > row.price.effective
-        };
-        row.withdrawn_at.is_none() && row.price.effective <= day && !rows.iter().any(later)
+    // What a form was filled in with searches nothing.
+    let after = if ask.posts { "" } else { ask.fields.text("after") };
+    let filter = price_store::PriceFilter {
+        country,
+        withdrawn: true,
+        limit: Some(READ_MAX),
+        ..price_store::PriceFilter::default()
     };
-    let shown: Vec<Row> = rows
-        .iter()
-        .map(|row| Row {
+    let rows: Vec<PriceRow> = price_store::list(&ask.state.pool, &filter).try_collect().await?;
+    let after: Option<i64> = after.parse().ok();
+    let start = after.and_then(|id| rows.iter().position(|row| row.price.id == id)).map_or(0, |last| last + 1);
+    let end = rows.len().min(start + ROWS);
+    let is_in_force = |place: usize| {
+        let row = &rows[place];
+        // Rows of one key stand together, in the order of their days.
+        let mut later = rows[place + 1..].iter().take_while(|other| other.key == row.key);
+        let is_over = later.any(|other| {
+            other.withdrawn_at.is_none() && other.price.effective <= day && other.price.effective > row.price.effective
+        });
+        row.withdrawn_at.is_none() && row.price.effective <= day && !is_over
+    };
+    let shown: Vec<Row> = (start..end)
+        .map(|place| (place, &rows[place]))
+        .map(|(place, row)| Row {
             id: row.price.id,
             country: row.key.country.to_string(),
             currency: row.key.currency.code(),
             category: row.key.category.as_str(),
             price: amount::format(row.price.amount),
             effective: row.price.effective,
-            in_force: is_in_force(row),
+            in_force: is_in_force(place),
             withdrawable: row.withdrawn_at.is_none() && row.price.effective > today,
             withdrawn: row.withdrawn_at.is_some(),
         })
         .collect();
+    let to = |after: &str| format!("/prices?{}", ask.fields.with("after", after));
+    let next = shown.last().filter(|_| end < rows.len()).map(|row| to(&row.id.to_string())).unwrap_or_default();
+    let first = if start == 0 { String::new() } else { to("") };
     let page = match wrong {
         Some(wrong) => ask.refused("prices.html", wrong).await?,
         None => ask.page("prices.html").await?,
     };
     let categories: Vec<&str> = Category::ALL.iter().map(|category| category.as_str()).collect();
     page.with("rows", &shown)
+        .with("more", &next)
+        .with("first", &first)
         .with("day", &day)
         .with("categories", &categories)
         .with("effect", &effect)
@@ -142,10 +164,10 @@ fn read(ask: &Ask, wrong: &mut Wrong) -> Option<NewPrice> {
 /// Shows the effect of a new price; the button below the effect sets just that price.
 pub(super) async fn add(ask: Ask) -> Answer {
     let mut wrong = Wrong::default();
-    let Some(new) = read(&ask, &mut wrong) else { return show(&ask, Some(&wrong), None).await };
+    let Some(new) = read(&ask, &mut wrong) else { return show(&ask, Some(&wrong), None, None).await };
     if ask.fields.text("do") != "set" {
         let effect = effect(&ask, &new).await?;
-        return show(&ask, None, Some(&effect)).await;
+        return show(&ask, None, Some(&effect), None).await;
     }
     let texts = ask.texts();
     match price_store::set(&ask.state.pool, new.key, new.price, new.effective, &ask.actor()).await {
@@ -158,7 +180,7 @@ pub(super) async fn add(ask: Ask) -> Answer {
         }
         Err(error) => return Err(Failure::broken(error)),
     }
-    show(&ask, Some(&wrong), None).await
+    show(&ask, Some(&wrong), None, None).await
 }
 
 /// What the messages of the last month under this key would cost by the new price.
