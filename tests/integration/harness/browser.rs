@@ -202,7 +202,9 @@ impl TestApp {
 impl Browser {
     /// A browser that nobody is logged in with.
     pub fn of(url: &str) -> Self {
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        // The web closes a connection whose body it does not read; a form sent at that moment is nobody's answer.
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).pool_max_idle_per_host(0);
+        let client = client.build().unwrap();
         Self { url: url.to_owned(), client, ..Self::default() }
     }
 }
