@@ -158,10 +158,15 @@ async fn a_month_that_the_longest_tenant_is_past_is_dropped_once_nothing_of_it_i
         .execute(&pool)
         .await
         .unwrap();
+    let unreached = async || -> i64 {
+        sqlx::query_scalar("select count(*) from notification_unreached").fetch_one(&pool).await.unwrap()
+    };
+    assert_eq!(unreached().await, 1, "that it was unknown stays known");
     // One that stopped halfway goes on.
     pool.execute("alter table attempt detach partition attempt_2020_01").await.unwrap();
     assert_eq!(drop_past(&pool).await.unwrap(), ["2020_01"]);
     assert_eq!(months(&pool).await, Vec::<String>::new());
+    assert_eq!(unreached().await, 0);
     let lock_timeout: String = sqlx::query_scalar("show lock_timeout").fetch_one(&pool).await.unwrap();
     assert_eq!(lock_timeout, "0");
     let current: i64 =

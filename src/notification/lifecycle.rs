@@ -252,7 +252,7 @@ pub(crate) fn give_up(record: Record, reason: Reason, now: DateTime<Utc>) -> Cha
 /// What is held is voided: admission reserves anew, at the price of that moment. What was told of the attempts
 /// before belongs to their own rows.
 pub(crate) fn resent(record: Record, token: String, now: DateTime<Utc>) -> Option<Change> {
-    if !matches!(record.status, Status::NotSent | Status::Failed | Status::Unknown) {
+    if !record.status.is_unreached() {
         return None;
     }
     let mut change = Change::of(record);

@@ -29,7 +29,7 @@ use crate::telemetry::trace;
 use crate::tenant::phone;
 use crate::whatsapp::{self, Class, Opaque, Outgoing, SendError, Sender, TemplateFault, template_fault};
 
-/// A tenant nobody knows yet may be added any moment; its jobs are rejected, and can be requeued.
+/// How long a job waits before it asks a database again that was away.
 const DATABASE_AWAY: TimeDelta = TimeDelta::seconds(2);
 /// What is rejected was no job at all; what the entry had instead is kept.
 const NO_JOB: &str =
@@ -54,17 +54,19 @@ pub struct Ctx {
 }
 
 /// Sends one notification. Safe to run again at any step.
+///
+/// What is rare on the way is boxed: its state would be a part of every job in hand.
 pub async fn process(delivery: Delivery, ctx: Arc<Ctx>) -> Outcome {
     let Some(payload) = delivery.payload() else { return Outcome::Reject { error: NO_JOB.to_owned() } };
     let job = match kmsnotif_jobs::parse(payload) {
         Ok(job) => Arc::new(job),
-        Err(rejection) => return reject(&ctx, rejection).await,
+        Err(rejection) => return Box::pin(reject(&ctx, rejection)).await,
     };
     if let Some(until) = job.send_after.map(|moment| moment.to_utc()).filter(|moment| *moment > Utc::now()) {
         return Outcome::Delay { until };
     }
     if !job.kind().sends_message() {
-        return record_appointment(&ctx, &job).await;
+        return Box::pin(record_appointment(&ctx, &job)).await;
     }
     if is_out_of_time(&ctx) {
         // Nothing is begun that could not be answered any more: another worker takes it.
@@ -73,14 +75,15 @@ pub async fn process(delivery: Delivery, ctx: Arc<Ctx>) -> Outcome {
     let span = tracing::debug_span!(target: trace::TARGET, parent: None, "notification", tenant = job.tenant,
         kind = %job.kind(), notification = field::Empty, attempt = field::Empty, outcome = field::Empty);
     trace::follow(&span, job.traceparent.as_deref());
-    deliver(&delivery, &job, &ctx).instrument(span).await
+    // Made in its place: the layers above move what they are given several times.
+    Box::pin(deliver(&delivery, &job, &ctx).instrument(span)).await
 }
 
 /// The way itself, in its span: admit, render, send, settle.
 async fn deliver(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx) -> Outcome {
     let admitted = match admit(delivery, job, ctx).instrument(trace_span!(target: trace::TARGET, "admit")).await {
         Ok(Admission::Send(admitted)) => admitted,
-        Ok(Admission::Settled(Outcome::Reject { error })) => return reject_job(ctx, job, error).await,
+        Ok(Admission::Settled(Outcome::Reject { error })) => return Box::pin(reject_job(ctx, job, error)).await,
         Ok(Admission::Settled(outcome)) | Err(outcome) => return outcome,
         Ok(Admission::Stale) => return Outcome::Delay { until: Utc::now() + DATABASE_AWAY },
     };
@@ -165,7 +168,7 @@ async fn admit(delivery: &Delivery, job: &Arc<Job>, ctx: &Ctx) -> Result<Admissi
     let is_sent = matches!(&admission, Ok(Admission::Send(admitted)) if admitted.known.is_blocked());
     if probe.of_sender && !is_sent {
         // It tried nothing: the next job may, at once.
-        standing::open_lanes(ctx, &job.tenant).await;
+        Box::pin(standing::open_lanes(ctx, &job.tenant)).await;
     }
     admission
 }

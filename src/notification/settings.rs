@@ -105,6 +105,11 @@ impl Settings {
         if let Some(known) = self.find(code) {
             return Ok(Some(known));
         }
+        // Rare, and large: not a part of every job in hand.
+        Box::pin(self.look_up(pool, code)).await
+    }
+
+    async fn look_up(&self, pool: &PgPool, code: &str) -> Result<Option<Arc<Known>>, sqlx::Error> {
         let Some(tenant) = tenant::store::find_by_code(pool, code).await? else { return Ok(None) };
         self.remember(&mut *pool.acquire().await?, vec![tenant]).await?;
         Ok(self.find(code))

@@ -34,25 +34,27 @@ impl From<&Answer> for Heard {
 
 /// Acts on what an answer says of sender and template, once it is settled: while Redis is away this waits. The job
 /// keeps its place in the worker until then, so that no other takes it before what was learned holds.
+///
+/// What is rare is boxed: its state would be a part of every job in hand.
 pub(super) async fn learn(ctx: &Ctx, admitted: &Admitted, heard: &Heard) {
     let code = &admitted.known.tenant.code;
     match heard {
         Heard::Accepted => {
             if admitted.known.is_blocked() {
-                unblock(ctx, admitted).await;
+                Box::pin(unblock(ctx, admitted)).await;
             }
             release_template(ctx, admitted).await;
         }
         // This probe tried nothing: the next job may, at once.
-        Heard::Unrendered if admitted.known.is_blocked() => open_lanes(ctx, code).await,
+        Heard::Unrendered if admitted.known.is_blocked() => Box::pin(open_lanes(ctx, code)).await,
         Heard::Unrendered => {}
         Heard::Failed(error) => match error.class() {
             Class::Throttled(scope) => {
                 let (tenant, to) = (&admitted.known.tenant, &admitted.job.to);
-                throttle::slow_down(ctx, tenant, to, admitted.record.attempt, scope, error).await;
+                Box::pin(throttle::slow_down(ctx, tenant, to, admitted.record.attempt, scope, error)).await;
             }
-            Class::SenderBlocked => block(ctx, admitted, error).await,
-            Class::Template => hold_template(ctx, admitted, error).await,
+            Class::SenderBlocked => Box::pin(block(ctx, admitted, error)).await,
+            Class::Template => Box::pin(hold_template(ctx, admitted, error)).await,
             _ => {}
         },
     }
@@ -154,7 +156,7 @@ async fn release_template(ctx: &Ctx, admitted: &Admitted) {
         return;
     }
     if let Some(key) = key(admitted, template) {
-        learn_template(ctx, admitted, &key, TemplateState::Approved, "a message was accepted").await;
+        Box::pin(learn_template(ctx, admitted, &key, TemplateState::Approved, "a message was accepted")).await;
     }
 }
 

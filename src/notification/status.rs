@@ -56,6 +56,11 @@ impl Status {
     pub fn is_open(self) -> bool {
         matches!(self, Status::Waiting | Status::Sending | Status::Unknown)
     }
+
+    /// Whether the message did not reach the patient, as far as anybody knows: an operator may have it sent again.
+    pub fn is_unreached(self) -> bool {
+        matches!(self, Status::NotSent | Status::Failed | Status::Unknown)
+    }
 }
 
 impl std::fmt::Display for Status {

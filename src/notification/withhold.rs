@@ -52,7 +52,7 @@ pub(super) async fn held_until(
         && !probe.of_template
     {
         let group = template_group(known, template);
-        probe.of_template = held.source == Source::Send && claim(ctx, &group, TEMPLATE_PROBE).await;
+        probe.of_template = held.source == Source::Send && Box::pin(claim(ctx, &group, TEMPLATE_PROBE)).await;
         if !probe.of_template && held.state == TemplateState::Paused {
             let expires_at = job.expires_at.map(|expires_at| expires_at.to_utc());
             let until = now + look_again(token, now);
@@ -60,7 +60,7 @@ pub(super) async fn held_until(
         }
     }
     if known.is_blocked() && !probe.of_sender {
-        probe.of_sender = claim(ctx, &known.tenant.code, SENDER_PROBE).await;
+        probe.of_sender = Box::pin(claim(ctx, &known.tenant.code, SENDER_PROBE)).await;
         if !probe.of_sender {
             return Some(now + BLOCKED_WAIT);
         }

@@ -7,12 +7,34 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use super::{Accepted, Class, MessageStatus, SendError, scalar::Scalar};
+use super::{Class, SendError, scalar::Scalar};
 
 /// The shortest wait that `Retry-After` can ask for.
 const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 /// The longest wait that `Retry-After` can ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
+
+/// A message that Meta took on; nothing is delivered yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// Meta's id of the message.
+    pub wamid: String,
+    /// What Meta does with it first.
+    pub status: MessageStatus,
+}
+
+/// What Meta does first with a message it took on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageStatus {
+    /// It is on its way.
+    Accepted,
+    /// It is held while the template's quality is judged; it may still fail.
+    HeldForQualityAssessment,
+    /// The template is paused.
+    Paused,
+    /// A word Meta had not documented in 2026.
+    Other,
+}
 
 /// An answer that was read to its end, or up to the limit.
 #[derive(Debug)]
@@ -58,6 +80,11 @@ struct ReplyError<'a> {
 struct ReplyErrorData<'a> {
     #[serde(default, borrow)]
     details: Scalar<'a>,
+}
+
+/// Reads the answer to a send from its status and its bytes, as the client does.
+pub fn read_answer(status: u16, retry_after: Option<Duration>, body: Vec<u8>) -> Result<Accepted, SendError> {
+    Answer { status, retry_after, body }.accepted()
 }
 
 impl Answer {

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::exchange::{ClientError, Exchange, Failure};
 use super::scalar::Scalar;
-use super::{Class, SendError, payload};
+use super::{Accepted, Class, SendError, payload};
 
 /// How to reach the Cloud API.
 #[derive(Debug, Clone)]
@@ -77,28 +77,6 @@ pub struct Outgoing<'a, N, V> {
     pub parameters: &'a [(N, V)],
     /// What Meta echoes in every status event, at most 512 characters.
     pub opaque: &'a str,
-}
-
-/// A message that Meta took on; nothing is delivered yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Accepted {
-    /// Meta's id of the message.
-    pub wamid: String,
-    /// What Meta does with it first.
-    pub status: MessageStatus,
-}
-
-/// What Meta does first with a message it took on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MessageStatus {
-    /// It is on its way.
-    Accepted,
-    /// It is held while the template's quality is judged; it may still fail.
-    HeldForQualityAssessment,
-    /// The template is paused.
-    Paused,
-    /// A word Meta had not documented in 2026.
-    Other,
 }
 
 /// What Meta says about a sender.

@@ -28,8 +28,9 @@ pub mod webhook; // what Meta reports
 #[cfg(test)]
 mod client_test;
 
+pub use answer::{Accepted, MessageStatus, read_answer};
 pub use class::{Class, OUTCOME_ACCEPTED, Part, Scope, opts_out, reason};
-pub use client::{Accepted, Client, MessageStatus, Options, Outgoing, PhoneNumber, Sender};
+pub use client::{Client, Options, Outgoing, PhoneNumber, Sender};
 pub use error::SendError;
 pub use exchange::ClientError;
 pub use fault::{Block, TemplateFault, template_fault};

@@ -64,6 +64,7 @@ const ROWS: &[(&str, &str, &str)] = &[
     ),
     ("notification_day", "day, status, event_count", "current_date, 'sent', 1"),
     ("notification_key", "job_id, notification_id, content_hash", "'J', ID, sha256('')"),
+    ("notification_unreached", "notification_id", "ID"),
     (
         "opt_out",
         "recipient_hash, scope, stopped, said_at, source",

@@ -69,9 +69,7 @@ pub struct Resend {
 
 fn resendable(text: &str) -> Result<Status, &'static str> {
     let status: Option<Status> = text.parse().ok();
-    status
-        .filter(|status| matches!(status, Status::NotSent | Status::Failed | Status::Unknown))
-        .ok_or("only what is not_sent, failed or unknown can be sent again")
+    status.filter(|status| status.is_unreached()).ok_or("only what is not_sent, failed or unknown can be sent again")
 }
 
 /// A reason as `notification list` has it.

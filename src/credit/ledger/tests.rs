@@ -3,7 +3,7 @@
 use futures::TryStreamExt as _;
 use futures::future::join_all;
 use proptest::prelude::*;
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, Executor as _, PgPool, Row as _};
 
 use super::store::EntryFilter;
 use super::*;
@@ -79,6 +79,34 @@ async fn entries_are_found_by_what_moved_them(pool: PgPool) {
     let by_notification = EntryFilter { notification: Some(notification), ..EntryFilter::default() };
     assert_eq!(list(by_notification.clone()).await, [EntryKind::Post, EntryKind::Refund]);
     assert_eq!(list(EntryFilter { limit: Some(1), ..by_notification }).await, [EntryKind::Post]);
+}
+
+#[sqlx::test]
+async fn a_notifications_entries_are_found_among_many_without_a_walk(pool: PgPool) {
+    let tenant = add(&pool, "a").await.id;
+    sqlx::query(
+        "insert into ledger_entry (tenant_id, ledger_entry_id, kind, debit_account, credit_account, amount, \
+             currency, notification_id) \
+         select $1, uuid_floor(made + interval '1 second'), 'post', 'available', 'spent', 1, 'IDR', uuid_floor(made) \
+         from generate_series(1, 30000) n, lateral (select now() - make_interval(mins => 30000 - n) as made) m",
+    )
+    .bind(tenant)
+    .execute(&pool)
+    .await
+    .unwrap();
+    pool.execute("vacuum analyze ledger_entry").await.unwrap();
+    let explain = format!(
+        "explain execute asked('{tenant}', '{}', '{}', null, null, null, '{}', null, null)",
+        Uuid::nil(),
+        Uuid::max(),
+        Uuid::now_v7()
+    );
+    let mut connection = pool.acquire().await.unwrap();
+    connection.execute(AssertSqlSafe(format!("prepare asked as {}", store::LIST_OF_NOTIFICATION))).await.unwrap();
+    let lines = connection.fetch_all(AssertSqlSafe(explain)).await.unwrap();
+    let lines: Vec<&str> = lines.iter().map(|row| row.get(0)).collect();
+    assert!(lines.iter().any(|line| line.contains("Bitmap Index Scan on ledger_entry_notification")), "{lines:#?}");
+    assert!(!lines.iter().any(|line| line.contains("_pkey")), "{lines:#?}");
 }
 
 #[sqlx::test]

@@ -1,7 +1,8 @@
 //! The log of one tenant as people search it: pages along the primary key, newest first.
 //!
 //! A filter without an index of its own looks at no more than [`SCAN`] rows per page and says how far it came, so that
-//! a rare status among ten million rows costs as much as a common one. A phone is found by its hash, an id by its key.
+//! a rare kind among ten million rows costs as much as a common one. A phone is found by its hash, an id by its key,
+//! what did not reach its patient by `notification_unreached`.
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -16,8 +17,10 @@ use crate::notification::status::Status;
 use crate::opt_out::PhoneHash;
 use crate::tenant::TenantId;
 
-/// Rows that one page looks at.
+/// Rows that one page looks at, which lie side by side.
 const SCAN: i64 = 5_000;
+/// Rows that one page looks at of `notification_unreached`, each of which lies somewhere else.
+const SCAN_UNREACHED: i64 = 500;
 
 /// Which rows of a tenant's log.
 #[derive(Debug, Clone, Default)]
@@ -82,14 +85,13 @@ pub struct LogPage {
     pub cut: bool,
 }
 
+// The ids begin with the time; an hour covers the distance between two clocks, and the column decides.
 macro_rules! select_log {
-    ($from:literal, $rest:literal) => {
+    ($rest:literal) => {
         concat!(
             "select n.notification_id, n.job_id, n.kind, n.status, n.reason, n.recipient, n.language, n.price, \
-                    n.currency, n.created_at, n.accepted_at, n.delivered_at, n.read_at from ",
-            $from,
-            // The ids begin with the time; an hour covers the distance between two clocks, and the column decides.
-            " where n.tenant_id = $1 and n.notification_id < $2 and n.notification_id >= $3 \
+                    n.currency, n.created_at, n.accepted_at, n.delivered_at, n.read_at \
+             from notification n where n.tenant_id = $1 and n.notification_id < $2 and n.notification_id >= $3 \
                 and ($4::text is null or n.status = $4) and ($5::text is null or n.kind = $5) \
                 and ($6::timestamptz is null or n.created_at >= $6) \
                 and ($7::timestamptz is null or n.created_at < $7) \
@@ -111,9 +113,7 @@ impl LogFilter {
 
     /// Whether rows are filtered that no index finds.
     fn scans(&self) -> bool {
-        self.job_id.is_none()
-            && self.recipients.is_empty()
-            && (self.status.is_some() || self.kind.is_some() || self.name.is_some())
+        self.recipients.is_empty() && (self.status.is_some() || self.kind.is_some() || self.name.is_some())
     }
 }
 
@@ -135,7 +135,20 @@ pub async fn list_log_page(
         .execute(&mut *tx)
         .await?;
     let mut scanned_to = None;
-    if filter.scans() {
+    let mut ids = None;
+    if let Some(job_id) = &filter.job_id {
+        ids = Some(
+            sqlx::query_scalar("select notification_id from notification_key where tenant_id = $1 and job_id = $2")
+                .bind(tenant)
+                .bind(job_id)
+                .fetch_all(&mut *tx)
+                .await?,
+        );
+    } else if filter.status.is_some_and(Status::is_unreached) && filter.recipients.is_empty() {
+        let unreached = list_unreached(tx, tenant, (below, first)).await?;
+        scanned_to = unreached.last().copied().filter(|_| unreached.len() as i64 == SCAN_UNREACHED);
+        ids = Some(unreached);
+    } else if filter.scans() {
         // By the key alone: where the rows end that this page looks at.
         scanned_to = sqlx::query_scalar(
             "select notification_id from notification \
@@ -150,53 +163,47 @@ pub async fn list_log_page(
         .await?;
         first = scanned_to.unwrap_or(first);
     }
-    let mut rows = fetch(tx, tenant, filter, (below, first), most as i64 + 1).await?;
+    let mut rows = fetch(tx, tenant, filter, ids, (below, first), most as i64 + 1).await?;
     let more = rows.len() > most;
     rows.truncate(most);
     let next = if more { rows.last().map(|row| row.id) } else { scanned_to };
     Ok(LogPage { rows, next, cut: !more && scanned_to.is_some() })
 }
 
+/// Those of before `below` that were not sent, failed or unknown at some time, the newest first.
+async fn list_unreached(
+    tx: &mut PgConnection,
+    tenant: TenantId,
+    (below, first): (Uuid, Uuid),
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(
+        "select notification_id from notification_unreached \
+         where tenant_id = $1 and notification_id < $2 and notification_id >= $3 \
+         order by notification_id desc limit $4",
+    )
+    .bind(tenant)
+    .bind(below)
+    .bind(first)
+    .bind(SCAN_UNREACHED)
+    .fetch_all(tx)
+    .await
+}
+
 async fn fetch(
     tx: &mut PgConnection,
     tenant: TenantId,
     filter: &LogFilter,
-    (below, first): (Uuid, Uuid),
+    ids: Option<Vec<Uuid>>,
+    bounds: (Uuid, Uuid),
     most: i64,
 ) -> Result<Vec<LogRow>, sqlx::Error> {
     let hashes: Vec<&[u8]> = filter.recipients.iter().map(AsRef::as_ref).collect();
-    let query = if let Some(job_id) = &filter.job_id {
-        let found: Option<Uuid> =
-            sqlx::query_scalar("select notification_id from notification_key where tenant_id = $1 and job_id = $2")
-                .bind(tenant)
-                .bind(job_id)
-                .fetch_optional(&mut *tx)
-                .await?;
-        let Some(found) = found else { return Ok(Vec::new()) };
-        return bind(
-            sqlx::query(select_log!("notification n", "and n.notification_id = $10")),
-            tenant,
-            filter,
-            (below, first),
-            most,
-        )
-        .bind(found)
-        .fetch_all(tx)
-        .await?
-        .iter()
-        .map(read)
-        .collect();
+    let query = if let Some(ids) = ids {
+        bind(sqlx::query(select_log!("and n.notification_id = any($10)")), tenant, filter, bounds, most).bind(ids)
     } else if hashes.is_empty() {
-        bind(sqlx::query(select_log!("notification n", "")), tenant, filter, (below, first), most)
+        bind(sqlx::query(select_log!("")), tenant, filter, bounds, most)
     } else {
-        bind(
-            sqlx::query(select_log!("notification n", "and n.recipient_hash = any($10)")),
-            tenant,
-            filter,
-            (below, first),
-            most,
-        )
-        .bind(hashes)
+        bind(sqlx::query(select_log!("and n.recipient_hash = any($10)")), tenant, filter, bounds, most).bind(hashes)
     };
     query.fetch_all(tx).await?.iter().map(read).collect()
 }

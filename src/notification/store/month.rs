@@ -86,8 +86,11 @@ async fn detach_and_drop(connection: &mut PgConnection, month: &Month) -> Result
         }
         sqlx::raw_sql(AssertSqlSafe(format!("drop table if exists {table}"))).execute(&mut *connection).await?;
     }
-    let floor =
-        "delete from erasure_pending where notification_id >= uuid_floor($1) and notification_id < uuid_floor($2)";
-    sqlx::query(floor).bind(month.start).bind(month.end).execute(connection).await?;
+    for delete in [
+        "delete from erasure_pending where notification_id >= uuid_floor($1) and notification_id < uuid_floor($2)",
+        "delete from notification_unreached where notification_id >= uuid_floor($1) and notification_id < uuid_floor($2)",
+    ] {
+        sqlx::query(delete).bind(month.start).bind(month.end).execute(&mut *connection).await?;
+    }
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::notification::status::Status;
 use crate::tenant::{E164, TenantId};
 
 /// Rows that one look for candidates goes through.
-const SCAN: i64 = 20_000;
+const SCAN: i64 = 5_000;
 
 macro_rules! select_candidate {
     ($rest:literal) => {
@@ -55,7 +55,8 @@ pub(crate) async fn find_candidate(
 /// Lists at most so many of a tenant's notifications behind `after`, the oldest first; and where to go on, if there
 /// may be more.
 ///
-/// It looks at no more than [`SCAN`] rows: a rare status among millions is found in many short looks, not in a long one.
+/// It goes through those that were ever `not_sent`, `failed` or `unknown` (`notification_unreached`), and through no
+/// more than [`SCAN`] of them: where most went on meanwhile, what is left is found in many short looks.
 pub(crate) async fn list_candidates(
     tx: &mut PgConnection,
     tenant: TenantId,
@@ -63,41 +64,39 @@ pub(crate) async fn list_candidates(
     after: NotificationId,
     most: i64,
 ) -> Result<(Vec<Candidate>, Option<NotificationId>), sqlx::Error> {
-    // The ids begin with the time, so the key finds the first row and the months; the column decides. An hour
-    // covers the distance between two clocks.
-    sqlx::query("select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true)")
-        .execute(&mut *tx)
-        .await?;
-    let scanned_to: Option<Uuid> = sqlx::query_scalar(
-        "select notification_id from notification where tenant_id = $1 and notification_id > $2 \
+    // The ids begin with the time, so the key finds them; the column decides. An hour covers the distance between two
+    // clocks.
+    let ids: Vec<Uuid> = sqlx::query_scalar(
+        "select notification_id from notification_unreached where tenant_id = $1 and notification_id > $2 \
            and ($3::timestamptz is null or notification_id >= uuid_floor($3 - interval '1 hour')) \
-           and notification_id < uuid_floor($4 + interval '1 hour') \
-         order by notification_id offset $5 limit 1",
+           and notification_id < uuid_floor($4::timestamptz + interval '1 hour') \
+         order by notification_id limit $5",
     )
     .bind(tenant)
     .bind(after)
     .bind(which.since)
     .bind(which.until)
-    .bind(SCAN - 1)
-    .fetch_optional(&mut *tx)
+    .bind(SCAN)
+    .fetch_all(&mut *tx)
     .await?;
+    let scanned_to = ids.last().copied().filter(|_| ids.len() as i64 == SCAN);
+    // A plan for these ids: it knows how full each month is, and which months they are of.
+    sqlx::query("select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('jit', 'off', true)")
+        .execute(&mut *tx)
+        .await?;
     let rows = sqlx::query(select_candidate!(
-        "where n.tenant_id = $1 and n.notification_id > $2 and n.status = $3 and ($4::text is null or n.reason = $4) \
-           and ($5::text is null or n.kind = $5) \
-           and ($6::timestamptz is null \
-                or n.notification_id >= uuid_floor($6 - interval '1 hour') and n.created_at >= $6) \
-           and n.notification_id < uuid_floor($7 + interval '1 hour') and n.created_at < $7 \
-           and ($8::uuid is null or n.notification_id <= $8) \
-         order by n.notification_id limit $9"
+        "where n.tenant_id = $1 and n.notification_id = any($2) and n.status = $3 \
+           and ($4::text is null or n.reason = $4) and ($5::text is null or n.kind = $5) \
+           and ($6::timestamptz is null or n.created_at >= $6) and n.created_at < $7 \
+         order by n.notification_id limit $8"
     ))
     .bind(tenant)
-    .bind(after)
+    .bind(ids)
     .bind(which.status.as_str())
     .bind(&which.reason)
     .bind(which.kind.map(Kind::as_str))
     .bind(which.since)
     .bind(which.until)
-    .bind(scanned_to)
     .bind(most)
     .fetch_all(tx)
     .await?;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::credit::ledger::EntryKind;
 use crate::notification::admit::{self, Fresh};
 use crate::notification::event;
-use crate::notification::record::{Change, Movement, Record};
+use crate::notification::record::{AttemptRow, Change, Movement, Record};
 use crate::notification::refusal;
 use crate::tenant::TenantId;
 
@@ -38,7 +38,7 @@ pub(crate) async fn write(
     let rounds = rounds(changes);
     for round in &rounds {
         update(tx, round).await?;
-        upsert_attempts(tx, round).await?;
+        write_attempts(tx, round).await?;
     }
     let all: Vec<&Change> = fresh.iter().map(|fresh| &fresh.change).chain(rounds.iter().flatten()).collect();
     insert_entries(tx, &all).await?;
@@ -167,21 +167,33 @@ async fn update(tx: &mut PgConnection, changes: &[Change]) -> Result<(), sqlx::E
     Ok(())
 }
 
+macro_rules! insert_attempts {
+    ($rest:literal) => {
+        concat!(
+            "insert into attempt (tenant_id, notification_id, number, started_at, finished_at, outcome, error_code, \
+                 error, wamid, template, message, language) \
+             select * from unnest($1::uuid[], $2::uuid[], $3::int[], $4::timestamptz[], $5::timestamptz[], \
+                 $6::text[], $7::int[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[]) ",
+            $rest
+        )
+    };
+}
+
 /// An attempt's row is written when it ends; a late answer completes what a takeover, or a status event, wrote.
 ///
-/// An answer that says nothing (`unknown`) adds its text and takes nothing back.
-async fn upsert_attempts(tx: &mut PgConnection, changes: &[Change]) -> Result<(), sqlx::Error> {
-    let rows: Vec<_> =
-        changes.iter().filter_map(|change| change.attempt.as_ref().map(|attempt| (&change.record, attempt))).collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "insert into attempt (tenant_id, notification_id, number, started_at, finished_at, outcome, error_code, \
-             error, wamid, template, message, language) \
-         select * from unnest($1::uuid[], $2::uuid[], $3::int[], $4::timestamptz[], $5::timestamptz[], \
-             $6::text[], $7::int[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[]) \
-         on conflict (tenant_id, notification_id, number) do update \
+/// An answer that says nothing (`unknown`) adds its text and takes nothing back. Nearly always nobody wrote it before,
+/// and a plain insert is cheaper; should there be a row all the same, this is `RowNotFound`, and all of it is read first.
+async fn write_attempts(tx: &mut PgConnection, changes: &[Change]) -> Result<(), sqlx::Error> {
+    let (fresh, late): (Vec<_>, Vec<_>) = changes
+        .iter()
+        .filter_map(|change| change.attempt.as_ref().map(|attempt| (change.unread_seq, (&change.record, attempt))))
+        .partition(|(unread_seq, _)| unread_seq.is_some());
+    execute_attempts(tx, insert_attempts!(""), &fresh).await.map_err(|error| match error {
+        sqlx::Error::Database(error) if error.is_unique_violation() => sqlx::Error::RowNotFound,
+        error => error,
+    })?;
+    let upsert = insert_attempts!(
+        "on conflict (tenant_id, notification_id, number) do update \
          set finished_at = case when excluded.outcome = 'unknown' then attempt.finished_at else excluded.finished_at end, \
              outcome = case when excluded.outcome = 'unknown' then attempt.outcome else excluded.outcome end, \
              error_code = case when excluded.outcome = 'unknown' then attempt.error_code else excluded.error_code end, \
@@ -189,22 +201,35 @@ async fn upsert_attempts(tx: &mut PgConnection, changes: &[Change]) -> Result<()
              wamid = case when excluded.outcome = 'unknown' then attempt.wamid else excluded.wamid end, \
              template = coalesce(excluded.template, attempt.template), \
              language = coalesce(excluded.language, attempt.language), \
-             message = coalesce(excluded.message, attempt.message)",
-    )
-    .bind(column!(rows, row => row.0.tenant_id))
-    .bind(column!(rows, row => row.0.notification_id))
-    .bind(column!(rows, row => row.1.number))
-    .bind(column!(rows, row => row.1.started_at))
-    .bind(column!(rows, row => row.1.finished_at))
-    .bind(column!(rows, row => row.1.end.outcome))
-    .bind(column!(rows, row => row.1.end.error_code))
-    .bind(column!(rows, row => row.1.end.error.as_deref()))
-    .bind(column!(rows, row => row.1.end.wamid.as_deref()))
-    .bind(column!(rows, row => row.1.text.as_ref().map(|text| text.template.as_str())))
-    .bind(column!(rows, row => row.1.text.as_ref().map(|text| text.message.as_str())))
-    .bind(column!(rows, row => row.1.text.as_ref().map(|text| text.language.as_str())))
-    .execute(tx)
-    .await?;
+             message = coalesce(excluded.message, attempt.message)"
+    );
+    execute_attempts(tx, upsert, &late).await
+}
+
+async fn execute_attempts(
+    tx: &mut PgConnection,
+    sql: &'static str,
+    rows: &[(Option<i32>, (&Record, &AttemptRow))],
+) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let rows = column!(rows, row => row.1);
+    sqlx::query(sql)
+        .bind(column!(rows, row => row.0.tenant_id))
+        .bind(column!(rows, row => row.0.notification_id))
+        .bind(column!(rows, row => row.1.number))
+        .bind(column!(rows, row => row.1.started_at))
+        .bind(column!(rows, row => row.1.finished_at))
+        .bind(column!(rows, row => row.1.end.outcome))
+        .bind(column!(rows, row => row.1.end.error_code))
+        .bind(column!(rows, row => row.1.end.error.as_deref()))
+        .bind(column!(rows, row => row.1.end.wamid.as_deref()))
+        .bind(column!(rows, row => row.1.text.as_ref().map(|text| text.template.as_str())))
+        .bind(column!(rows, row => row.1.text.as_ref().map(|text| text.message.as_str())))
+        .bind(column!(rows, row => row.1.text.as_ref().map(|text| text.language.as_str())))
+        .execute(tx)
+        .await?;
     Ok(())
 }
 

@@ -14,11 +14,16 @@ local function write_pair(key, earned, opened, burst, promised, now)
         'PX', math.max(1, math.ceil((until_us - now) / 1000)))
 end
 
+-- What a pair is that was free: the same for all jobs of one call.
+local fresh_at, fresh
+
 -- Counts one message to a pair. Returns 0 when it may go, else the millisecond that is promised to it.
 local function pair_due(prefix, pair, now)
     if pair == '' then return 0 end
     local key = prefix .. 'pair:' .. pair
-    local fresh = string.format('%.0f:%.0f:1:0', now + PAIR_US, now)
+    if now ~= fresh_at then
+        fresh_at, fresh = now, string.format('%.0f:%.0f:1:0', now + PAIR_US, now)
+    end
     -- Nearly always nothing was sent to this patient lately: one command.
     if redis.call('SET', key, fresh, 'PX', PAIR_US / 1000, 'NX') then return 0 end
     local earned, opened, burst, promised = string.match(redis.call('GET', key) or '', '^(%d+):(%d+):(%d+):(%d+)$')

@@ -50,7 +50,7 @@ pub(super) async fn page(ask: Ask) -> Answer {
     let decides = super::permission::find("POST", "/t/{tenant}/log/{notification}/resend")
         .is_some_and(|rule| rule.who.includes(ask.user.role));
     let may = May {
-        resend: decides && matches!(status, Status::NotSent | Status::Failed | Status::Unknown),
+        resend: decides && status.is_unreached(),
         cancel: decides && status == Status::Waiting,
         resolve: decides && status == Status::Unknown,
     };

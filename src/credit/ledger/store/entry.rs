@@ -31,30 +31,41 @@ pub struct EntryFilter {
 }
 
 macro_rules! select_entries {
-    ($rest:literal) => {
+    ($from:literal, $rest:literal) => {
         concat!(
-            "select * from ledger_entry \
-             where tenant_id = $1 and ledger_entry_id >= $2 and ledger_entry_id < $3 \
+            "select * from ",
+            $from,
+            " where tenant_id = $1 and ledger_entry_id >= $2 and ledger_entry_id < $3 \
                and ($4::timestamptz is null or created_at >= $4) and ($5::timestamptz is null or created_at < $5) \
-               and ($6::text is null or kind = $6) and ($7::uuid is null or notification_id = $7) ",
+               and ($6::text is null or kind = $6) and ($7::uuid is null or notification_id = $7) \
+               and ($9::uuid is null or purchase_id = $9) ",
             $rest,
             " order by ledger_entry_id limit $8"
         )
     };
 }
 
+/// The notification's by themselves first: else the walk in the order of the answer would look as good.
+pub(in crate::credit::ledger) const LIST_OF_NOTIFICATION: &str = select_entries!(
+    "(with found as materialized (select * from ledger_entry where tenant_id = $1 and notification_id = $7) \
+      select * from found) e",
+    ""
+);
+
 /// Streams a tenant's entries, the oldest first.
 ///
-/// A purchase moves credit once, by its grant, so its entry is found by the index of grants.
+/// A purchase moves credit once, by its grant, so its entry is found by the index of grants; a notification's are found
+/// by where their parts of the table lie.
 pub fn list<'a, E: PgExecutor<'a> + 'a>(
     executor: E,
     tenant: TenantId,
     filter: &EntryFilter,
 ) -> impl Stream<Item = Result<Entry, sqlx::Error>> + use<'a, E> {
     let (first, end) = filter.ids();
-    let query = match filter.purchase {
-        Some(_) => sqlx::query(select_entries!("and kind = 'grant' and purchase_id = $9")),
-        None => sqlx::query(select_entries!("and $9::uuid is null")),
+    let query = match (filter.notification, filter.purchase) {
+        (Some(_), _) => sqlx::query(LIST_OF_NOTIFICATION),
+        (None, Some(_)) => sqlx::query(select_entries!("ledger_entry", "and kind = 'grant' and purchase_id = $9")),
+        (None, None) => sqlx::query(select_entries!("ledger_entry", "")),
     };
     query
         .bind(tenant)

@@ -22,6 +22,8 @@ use crate::database;
 use crate::tenant::{Currency, TenantId, currency};
 
 pub use day::{Charged, keep_rolling_up, list_charged, rebuild, roll_up, sum_spent, verify_days};
+#[cfg(test)]
+pub(in crate::credit::ledger) use entry::LIST_OF_NOTIFICATION;
 pub use entry::{EntryFilter, list, list_newest};
 pub use statement::{begin_reading, statement};
 pub use verify::verify;
