@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::child::{Place, WebChild};
 use super::figure::{self, Run};
-use super::job::{self, Phase};
+use super::job::{self, Fate, Phase};
 use super::place::Home;
 use super::webhook::{note, post};
 use super::{Plan, Tell, measure, seed};
@@ -31,7 +31,7 @@ pub(super) async fn run_once(plan: &Plan, home: &Home, tell: Tell<'_>) -> anyhow
     let requests = |phase: Phase, jobs: usize| -> Vec<Vec<u8>> {
         let made = (0..jobs).map(|number| {
             let tenant = job::tenant_of(number, plan.tenants, plan.hot);
-            request(&keys[tenant], &job::payload(phase, number, tenant))
+            request(&keys[tenant], &job::payload(phase, number, tenant, Fate::Sent))
         });
         made.collect()
     };

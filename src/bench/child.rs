@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -72,10 +73,10 @@ impl Stub {
                 return Ok(seen);
             }
             let mut words = line.split(' ');
-            let (Some(id), Some(times), Some(first)) = (words.next(), words.next(), words.next()) else {
-                bail!("the stub told {line:?}");
-            };
-            seen.insert(id.parse()?, Seen { times: times.parse()?, first_us: first.parse()? });
+            let mut word = || words.next().with_context(|| format!("the stub told {line:?}"));
+            let (id, times, taken, first_us) = (word()?, word()?, word()?, word()?);
+            let of = Seen { times: times.parse()?, taken: taken.parse()?, first_us: first_us.parse()? };
+            seen.insert(id.parse()?, of);
         }
         bail!("the stub ended")
     }
@@ -111,8 +112,7 @@ pub(super) struct WorkerChild {
 impl WorkerChild {
     /// Starts it; it works as soon as it is connected.
     pub(super) fn start(place: &Place<'_>) -> anyhow::Result<Self> {
-        // The port is free now and was given to nobody else; a worker that still loses it says so and ends.
-        let metrics = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let metrics = SocketAddr::from(([127, 0, 0, 1], free_port()?));
         let mut command = command()?;
         command
             .args(["worker", "--concurrency", &place.concurrency.to_string(), "--metrics-addr", &metrics.to_string()])
@@ -199,7 +199,7 @@ pub(super) struct WebChild {
 impl WebChild {
     /// Starts it, and waits until it listens.
     pub(super) async fn start(place: &Place<'_>, app_secret: &str) -> anyhow::Result<Self> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port()?;
         let mut command = command()?;
         command
             .arg("web")
@@ -261,6 +261,23 @@ pub(super) fn mean_batch(
     let (sum, count) = after.get(step).copied().unwrap_or_default();
     let (sum_before, count_before) = before.get(step).copied().unwrap_or_default();
     (count > count_before).then(|| (sum - sum_before) / (count - count_before))
+}
+
+/// The ports that are tried: below those that the system gives to connections, of which one could take it meanwhile.
+const PORTS: std::ops::Range<u32> = 20_000..30_000;
+
+/// A port of 127.0.0.1 on which nobody listens; each call gives another.
+fn free_port() -> anyhow::Result<u16> {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let count = PORTS.end - PORTS.start;
+    for _ in PORTS {
+        let number = std::process::id().wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(PORTS.start + number % count)?;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port from {} to {} of 127.0.0.1 is free: end what listens there", PORTS.start, PORTS.end - 1)
 }
 
 #[cfg(test)]

@@ -31,12 +31,12 @@ figures! {
     INTAKE "intake_jobs_per_second" "jobs/s from the intake into lanes" "" 0;
     PACED "paced_jobs_per_second" "jobs/s of the slow sender, at the stub" "" 2;
     PACED_MOST "paced_most_in_a_second" "most of it in a sliding second, at the stub" "" 0;
-    REQUEST_P50 "xadd_to_request_ms_p50" "XADD to request, idle system, p50" "ms" 2;
-    REQUEST_P99 "xadd_to_request_ms_p99" "XADD to request, idle system, p99" "ms" 2;
-    REQUEST_MAX "xadd_to_request_ms_max" "XADD to request, idle system, max" "ms" 2;
-    ACCEPTED_P50 "xadd_to_accepted_ms_p50" "XADD to accepted, idle system, p50" "ms" 2;
-    ACCEPTED_P99 "xadd_to_accepted_ms_p99" "XADD to accepted, idle system, p99" "ms" 2;
-    ACCEPTED_MAX "xadd_to_accepted_ms_max" "XADD to accepted, idle system, max" "ms" 2;
+    REQUEST_P50 "xadd_to_request_ms_p50" "XADD to request, one by one, p50" "ms" 2;
+    REQUEST_P99 "xadd_to_request_ms_p99" "XADD to request, one by one, p99" "ms" 2;
+    REQUEST_MAX "xadd_to_request_ms_max" "XADD to request, one by one, max" "ms" 2;
+    ACCEPTED_P50 "xadd_to_accepted_ms_p50" "XADD to accepted, one by one, p50" "ms" 2;
+    ACCEPTED_P99 "xadd_to_accepted_ms_p99" "XADD to accepted, one by one, p99" "ms" 2;
+    ACCEPTED_MAX "xadd_to_accepted_ms_max" "XADD to accepted, one by one, max" "ms" 2;
     PAIR_CPU "own_cpu_us_per_pair" "CPU per pair, the pipeline's batches" "µs" 1;
     POSTGRES_PAIR_CPU "postgres_cpu_us_per_pair" "CPU per pair, Postgres" "µs" 1;
     WORKER_CPU "worker_cpu_us_per_job" "CPU per job, worker" "µs" 1;
@@ -53,8 +53,14 @@ figures! {
     SUBMIT_P99 "submit_ms_p99" "API submission to 202 at 3,000/s, p99" "ms" 2;
     WORKER_MEMORY "worker_memory_mb_peak" "memory of a worker, peak" "MB" 1;
     IDLE_CPU "worker_idle_cpu_percent" "CPU of an idle worker" "% of a core" 2;
-    WRITE_BATCH "write_batch_mean" "steps per transaction" "" 1;
-    ACK_BATCH "ack_batch_mean" "jobs per batch, ack" "" 1;
+    WAL_BYTES "wal_bytes_per_job" "WAL per job" "bytes" 0;
+    REDIS_COMMANDS "redis_commands_per_job" "commands of Redis per job, those of scripts too" "" 2;
+    REDIS_BYTES "redis_bytes_per_job" "bytes from and to Redis per job" "bytes" 0;
+    READ_BATCH "read_batch_mean" "jobs per fetch (XREADGROUP)" "" 1;
+    ADMIT_BATCH "admit_batch_mean" "jobs per transaction that admits" "" 1;
+    SETTLE_BATCH "settle_batch_mean" "jobs per transaction that settles" "" 1;
+    WRITE_BATCH "write_batch_mean" "steps per transaction, of both kinds" "" 1;
+    ACK_BATCH "ack_batch_mean" "jobs per acknowledgement" "" 1;
 }
 
 /// The figures of one run, by name; what could not be measured is absent.
@@ -91,6 +97,12 @@ pub fn spreads(runs: &[Run]) -> Spreads {
 }
 
 impl Figure {
+    /// The median for people, without unit; none if it was not measured.
+    pub fn median(&self, of: &Spreads) -> Option<String> {
+        let decimals = self.decimals;
+        of.get(self.name).map(|spread| format!("{:.decimals$}", spread.median))
+    }
+
     /// The figure for people: median, spread if there were several runs, ratio to an earlier one.
     pub fn cell(&self, now: &Spreads, before: Option<&Spreads>) -> String {
         let Some(spread) = now.get(self.name) else { return String::new() };

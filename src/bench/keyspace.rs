@@ -15,6 +15,19 @@ pub(super) struct Keyspace {
     namespace: String,
 }
 
+/// What the server did so far; what it does not tell is absent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Count {
+    /// CPU time, without the children that write its files.
+    pub(super) cpu: Option<Duration>,
+    /// Commands, those of scripts too.
+    pub(super) commands: Option<f64>,
+    /// Bytes from and to clients.
+    pub(super) bytes: Option<f64>,
+    /// XREADGROUP, those of scripts too.
+    pub(super) reads: Option<f64>,
+}
+
 impl Keyspace {
     /// Connects.
     pub(super) async fn open(client: &Client, namespace: &str) -> redis::RedisResult<Self> {
@@ -33,12 +46,19 @@ impl Keyspace {
         Ok(fields.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect())
     }
 
-    /// CPU time that the server used so far, without the children that write its files.
-    pub(super) async fn cpu(&self) -> redis::RedisResult<Option<Duration>> {
-        let info = self.info("cpu").await?;
-        let seconds = |name: &str| info.get(name)?.parse::<f64>().ok();
-        let sum = seconds("used_cpu_user").zip(seconds("used_cpu_sys")).map(|(user, system)| user + system);
-        Ok(sum.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()))
+    /// What the server did so far, for anybody.
+    pub(super) async fn count(&self) -> redis::RedisResult<Count> {
+        let info = self.info("everything").await?;
+        let number = |name: &str| info.get(name)?.parse::<f64>().ok();
+        let both = |one: &str, other: &str| Some(number(one)? + number(other)?);
+        // calls=12,usec=80,…
+        let calls = info.get("cmdstat_xreadgroup").and_then(|text| text.strip_prefix("calls=")?.split(',').next());
+        Ok(Count {
+            cpu: both("used_cpu_user", "used_cpu_sys").and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            commands: number("total_commands_processed"),
+            bytes: both("total_net_input_bytes", "total_net_output_bytes"),
+            reads: calls.and_then(|calls| calls.parse().ok()),
+        })
     }
 
     /// Removes every key of the namespace; says how many there were.

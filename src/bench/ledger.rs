@@ -12,8 +12,9 @@ use chrono::{TimeDelta, Utc};
 use tokio::task::JoinSet;
 use url::Url;
 
+use super::check::Due;
 use super::figure::{self, Run};
-use super::job::{self, Phase};
+use super::job::{self, Fate, Phase};
 use super::place::Home;
 use super::{Plan, Tell, check, child, measure, proc, seed, store};
 use crate::notification::admit::{self, Admission, Request};
@@ -49,7 +50,7 @@ pub(super) async fn run_once(plan: &Plan, home: &Home, tell: Tell<'_>) -> anyhow
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     pipeline.set_deadline(tokio::time::Instant::now());
-    let faults = check::list_ledger_faults(&home.pool, &[("accepted", total)]).await?;
+    let faults = check::list_ledger_faults(&home.pool, &Due::of(&[("accepted", total)])).await?;
     if !faults.is_empty() {
         bail!("the run was wrong, so its speed is no figure:\n  {}", faults.join("\n  "));
     }
@@ -76,7 +77,7 @@ async fn start(home: &Home) -> anyhow::Result<Pipeline> {
 fn prepare(ctx: &Ctx, phase: Phase, jobs: usize) -> anyhow::Result<Vec<Request>> {
     let known = ctx.settings.find(&job::tenant_code(0)).context("the tenant of the bench is loaded")?;
     let request = |number| {
-        let payload = job::payload(phase, number, 0);
+        let payload = job::payload(phase, number, 0, Fate::Sent);
         let job = kmsnotif_jobs::parse(&payload).map_err(|rejection| anyhow!("{}", rejection.error))?;
         let token = format!("{number}-{}", phase.prefix());
         Ok(process::prepare(&token, &Arc::new(job), known.clone(), ctx, admit::new_id(), process::now_in_micros()))

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::child::{Place, Stub, WebChild, WorkerChild, mean_batch};
 use super::figure::{self, Run, percentile};
-use super::job::{self, Phase};
+use super::job::{self, Fate, Fates, Phase};
 use super::place::Home;
 use super::stub::Seen;
 use super::{Plan, Tell, proc, store, webhook};
@@ -34,6 +34,8 @@ pub(super) type Added = (String, i64);
 /// A run under way.
 pub(super) struct Bench<'a> {
     pub(super) plan: &'a Plan,
+    /// How many runs went before in the same place.
+    round: usize,
     pub(super) home: &'a Home,
     pub(super) tell: Tell<'a>,
     stub: Stub,
@@ -42,17 +44,36 @@ pub(super) struct Bench<'a> {
     producer: Producer,
 }
 
-/// CPU time of everybody, at one moment.
-struct Cpu {
-    workers: Option<Duration>,
-    postgres: Option<Duration>,
-    redis: Option<Duration>,
-    stub: Option<Duration>,
+/// What everybody used so far, at one moment.
+struct Cost {
+    /// CPU time of workers, Postgres, Redis and stub.
+    cpu: [Option<Duration>; 4],
+    /// Bytes of WAL; commands, bytes on the wire and reads of streams of Redis.
+    counted: [Option<f64>; 4],
+    /// A transaction of Postgres; those that follow are younger.
+    transaction: String,
+}
+
+impl Cost {
+    /// Notes what each of so many jobs cost since then.
+    fn note(&self, before: &Self, jobs: usize, run: &mut Run) {
+        let figures = [figure::WORKER_CPU, figure::POSTGRES_CPU, figure::REDIS_CPU, figure::STUB_CPU];
+        for ((figure, after), before) in figures.into_iter().zip(self.cpu).zip(before.cpu) {
+            let used = after.zip(before).map(|(after, before)| after.saturating_sub(before));
+            set(run, figure, used.map(|used| used.as_secs_f64() * 1e6 / jobs as f64));
+        }
+        let used = |index: usize| Some(self.counted[index]? - before.counted[index]?);
+        let each = |index: usize| Some(used(index)? / jobs as f64);
+        set(run, figure::WAL_BYTES, each(0));
+        set(run, figure::REDIS_COMMANDS, each(1));
+        set(run, figure::REDIS_BYTES, each(2));
+        set(run, figure::READ_BATCH, used(3).filter(|reads| *reads > 0.0).map(|reads| jobs as f64 / reads));
+    }
 }
 
 impl<'a> Bench<'a> {
     /// Starts the stub and the workers, and waits until they work.
-    pub(super) async fn start(plan: &'a Plan, home: &'a Home, tell: Tell<'a>) -> anyhow::Result<Self> {
+    pub(super) async fn start(plan: &'a Plan, round: usize, home: &'a Home, tell: Tell<'a>) -> anyhow::Result<Self> {
         let stub = Stub::start(Duration::from_millis(plan.latency_ms))?;
         let place = place(plan, home, &stub);
         let workers: Vec<WorkerChild> =
@@ -60,7 +81,7 @@ impl<'a> Bench<'a> {
         let namespace = home.namespace.parse().map_err(|error| anyhow!("the namespace of the bench: {error}"))?;
         let producer = Producer::new(home.redis_url.expose(), &namespace).await?;
         let queue = Queue::new(home.redis.clone(), &home.namespace);
-        let mut bench = Self { plan, home, tell, stub, workers, queue, producer };
+        let mut bench = Self { plan, round, home, tell, stub, workers, queue, producer };
         let started = Instant::now();
         while bench.queue.stats().await?.workers < plan.workers as u64 {
             bench.check_alive()?;
@@ -105,7 +126,7 @@ impl<'a> Bench<'a> {
 
     /// Adds the jobs of that phase, each at its time.
     pub(super) async fn add_slowly(&self) -> anyhow::Result<Vec<Added>> {
-        let jobs = self.plan.trickle as usize * self.plan.trickle_seconds as usize;
+        let jobs = Phase::Trickle.jobs(self.plan);
         let mut tick = tokio::time::interval(Duration::from_secs(1) / self.plan.trickle);
         let mut added = Vec::with_capacity(jobs);
         for number in 0..jobs {
@@ -113,7 +134,7 @@ impl<'a> Bench<'a> {
             tick.tick().await;
             let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros() as i64;
             self.producer.enqueue_raw(&[payload]).await?;
-            added.push((job::id(Phase::Trickle, number), now));
+            added.push((job::id(Phase::Trickle, self.number(Phase::Trickle, number)), now));
         }
         Ok(added)
     }
@@ -125,27 +146,22 @@ impl<'a> Bench<'a> {
         let batches_before = self.batches().await?;
         self.workers.iter().try_for_each(WorkerChild::pause)?;
         let enqueued = self.enqueue(Phase::Full, jobs).await;
-        let before = self.cpu().await?;
+        let before = self.cost().await?;
         self.workers.iter().try_for_each(WorkerChild::go_on)?;
         let started = Instant::now();
         enqueued?;
         self.drain().await?;
         let elapsed = started.elapsed();
-        let after = self.cpu().await?;
+        let after = self.cost().await?;
         set(run, figure::JOBS_PER_SECOND_ACKED, Some(jobs as f64 / elapsed.as_secs_f64()));
-        for (figure, after, before) in [
-            (figure::WORKER_CPU, after.workers, before.workers),
-            (figure::POSTGRES_CPU, after.postgres, before.postgres),
-            (figure::REDIS_CPU, after.redis, before.redis),
-            (figure::STUB_CPU, after.stub, before.stub),
-        ] {
-            let used = after.zip(before).map(|(after, before)| after.saturating_sub(before));
-            set(run, figure, used.map(|used| used.as_secs_f64() * 1e6 / jobs as f64));
-        }
+        after.note(&before, jobs, run);
         let batches = self.batches().await?;
         for (figure, step) in [(figure::WRITE_BATCH, "write"), (figure::ACK_BATCH, "ack")] {
             set(run, figure, mean_batch(&batches, &batches_before, step));
         }
+        let [admitted, settled] = store::get_batches(&self.home.pool, &before.transaction).await?;
+        set(run, figure::ADMIT_BATCH, admitted);
+        set(run, figure::SETTLE_BATCH, settled);
         Ok(())
     }
 
@@ -173,13 +189,19 @@ impl<'a> Bench<'a> {
         self.check_alive()
     }
 
-    fn payload(&self, phase: Phase, number: usize) -> Vec<u8> {
+    /// The number of the `index`th job of this run.
+    fn number(&self, phase: Phase, index: usize) -> usize {
+        self.round * phase.jobs(self.plan) + index
+    }
+
+    fn payload(&self, phase: Phase, index: usize) -> Vec<u8> {
+        let number = self.number(phase, index);
         let tenant = match (self.plan.rate, phase) {
             (None, _) => job::tenant_of(number, self.plan.tenants, self.plan.hot),
             (Some(_), Phase::Full) => 0,
             (Some(_), Phase::WarmUp | Phase::Trickle) => 1,
         };
-        job::payload(phase, number, tenant)
+        job::payload(phase, number, tenant, job::fate(phase, number, self.plan.poison))
     }
 
     pub(super) async fn enqueue(&self, phase: Phase, jobs: usize) -> anyhow::Result<()> {
@@ -214,12 +236,18 @@ impl<'a> Bench<'a> {
         }
     }
 
-    async fn cpu(&self) -> anyhow::Result<Cpu> {
-        Ok(Cpu {
-            workers: self.workers.iter().map(WorkerChild::cpu).sum(),
-            postgres: self.home.postmaster.and_then(proc::cpu_with_children),
-            redis: self.home.keyspace.cpu().await?,
-            stub: self.stub.cpu(),
+    async fn cost(&self) -> anyhow::Result<Cost> {
+        let (transaction, wal) = store::get_mark(&self.home.pool).await?;
+        let count = self.home.keyspace.count().await?;
+        Ok(Cost {
+            cpu: [
+                self.workers.iter().map(WorkerChild::cpu).sum(),
+                self.home.postmaster.and_then(proc::cpu_with_children),
+                count.cpu,
+                self.stub.cpu(),
+            ],
+            counted: [Some(wal), count.commands, count.bytes, count.reads],
+            transaction,
         })
     }
 
@@ -255,17 +283,22 @@ pub(super) fn set(run: &mut Run, figure: &'static str, value: Option<f64>) {
 }
 
 /// Jobs a second between the first and the last acceptance, by the times that the database keeps.
-pub(super) async fn read_throughput(pool: &PgPool, jobs: usize, run: &mut Run) -> anyhow::Result<()> {
+///
+/// Jobs that must wait to be tried again are left out, and so is their wait.
+pub(super) async fn read_throughput(pool: &PgPool, plan: &Plan, round: usize, run: &mut Run) -> anyhow::Result<()> {
     let mut accepted = Box::pin(store::list_sent(pool));
     let (mut first, mut last) = (None, None);
+    let numbers = round * plan.jobs..(round + 1) * plan.jobs;
     while let Some(sent) = accepted.try_next().await? {
-        if sent.job.starts_with(Phase::Full.prefix()) {
+        let Some((Phase::Full, number)) = job::parse_id(&sent.job) else { continue };
+        if numbers.contains(&number) && job::fate(Phase::Full, number, plan.poison) == Fate::Sent {
             first = [first, sent.accepted_at].into_iter().flatten().min();
             last = [last, sent.accepted_at].into_iter().flatten().max();
         }
     }
     let (first, last) = first.zip(last).context("no job was accepted")?;
     let seconds = (last - first).as_seconds_f64();
+    let jobs = plan.jobs - Fates::count(numbers, plan.poison).retried;
     set(run, figure::JOBS_PER_SECOND, (seconds > 0.0).then(|| jobs as f64 / seconds));
     Ok(())
 }

@@ -6,6 +6,8 @@
 //! 3. Jobs to warm up; jobs at a low rate, for latency; then all jobs at once, for throughput.
 //! 4. The workers end in order, everything is checked (`check`), and both places are removed again.
 //!
+//! With `--stored` all runs share one database, for storing takes longer than they do; jobs have numbers of their own.
+//! With `--poison` some jobs end otherwise than well (`job`); each is checked to have ended as it should.
 //! With `--webhook` Meta's status events of all jobs follow, at a fixed rate, through a web of its own (`webhook`).
 //! With `--rate` one tenant has all jobs and a slow sender, and another one is measured beside it (`paced`).
 //! With `--ledger` there are neither queue nor stub: jobs go through reservation and posting only (`ledger`).
@@ -22,12 +24,13 @@ mod measure;
 mod paced;
 mod place;
 mod proc;
+pub mod scenario;
 mod seed;
 mod store;
 mod stub;
 mod webhook;
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use anyhow::bail;
@@ -37,12 +40,14 @@ pub use place::Servers;
 pub use stub::run as run_stub;
 
 use crate::config::{DatabaseConfig, RedisConfig};
+use check::Due;
 use figure::{Run, Spreads};
+use job::Phase;
 use measure::Bench;
 use place::Home;
 
 /// What is measured.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// Tenants that have credit.
     pub tenants: usize,
@@ -62,6 +67,9 @@ pub struct Plan {
     pub rate: Option<u32>,
     /// Jobs enqueued at once.
     pub jobs: usize,
+    /// Of a hundred of these, how many end otherwise than well.
+    #[serde(default)]
+    pub poison: u32,
     /// Jobs before anything is measured.
     pub warm_up: usize,
     /// Notifications of the last 30 days that are stored before that.
@@ -79,7 +87,7 @@ pub struct Plan {
     pub trickle_seconds: u32,
     /// How long idle workers are watched, in seconds; 0 leaves it out.
     pub idle_seconds: u32,
-    /// Runs, each in a fresh database.
+    /// Runs, each in a fresh database unless notifications are stored.
     pub runs: usize,
 }
 
@@ -116,21 +124,13 @@ pub async fn run(
     let mut stop = pin!(stop);
     let mut runs: Vec<Run> = Vec::new();
     let mut servers = None;
-    for number in 1..=plan.runs {
-        if plan.runs > 1 {
-            tell(&format!("run {number} of {}", plan.runs));
-        }
+    while runs.len() < plan.runs {
         let home = Home::create(database, redis).await?;
         servers = Some(home.servers.clone());
-        // What is dropped ends its children, so nothing works in the place that is removed.
-        let done = tokio::select! {
-            done = run_one(&plan, &home, tell), if !plan.ledger && !plan.api => done,
-            done = Box::pin(api::run_once(&plan, &home, tell)), if plan.api => done,
-            done = ledger::run_once(&plan, &home, tell), if plan.ledger => done,
-            () = &mut stop => Err(anyhow::anyhow!("the bench was stopped by a signal")),
-        };
+        let rounds = if plan.stored > 0 { plan.runs } else { 1 };
+        let done = run_rounds(&plan, rounds, &home, tell, stop.as_mut(), &mut runs).await;
         let removed = home.remove().await;
-        runs.push(done?);
+        done?;
         removed?;
     }
     let Some(servers) = servers else { bail!("--runs is 0: give at least one") };
@@ -144,24 +144,58 @@ pub async fn run(
     })
 }
 
-async fn run_one(plan: &Plan, home: &Home, tell: Tell<'_>) -> anyhow::Result<Run> {
+/// Runs so many times in one place.
+async fn run_rounds(
+    plan: &Plan,
+    rounds: usize,
+    home: &Home,
+    tell: Tell<'_>,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
+    runs: &mut Vec<Run>,
+) -> anyhow::Result<()> {
+    for round in 0..rounds {
+        if plan.runs > 1 {
+            tell(&format!("run {} of {}", runs.len() + 1, plan.runs));
+        }
+        // What is dropped ends its children, so nothing works in the place that is removed.
+        let done = tokio::select! {
+            done = run_one(plan, round, home, tell), if !plan.ledger && !plan.api => done,
+            done = Box::pin(api::run_once(plan, home, tell)), if plan.api => done,
+            done = ledger::run_once(plan, home, tell), if plan.ledger => done,
+            () = &mut stop => Err(anyhow::anyhow!("the bench was stopped by a signal")),
+        };
+        runs.push(done?);
+    }
+    Ok(())
+}
+
+async fn run_one(plan: &Plan, round: usize, home: &Home, tell: Tell<'_>) -> anyhow::Result<Run> {
     match plan.rate {
         Some(rate) => paced::run_once(plan, rate, home, tell).await,
-        None => run_once(plan, home, tell).await,
+        None => run_once(plan, round, home, tell).await,
     }
 }
 
-async fn run_once(plan: &Plan, home: &Home, tell: Tell<'_>) -> anyhow::Result<Run> {
-    let trickled = plan.trickle as usize * plan.trickle_seconds as usize;
-    let total = plan.jobs + plan.warm_up + trickled;
-    let most = if plan.hot { total } else { total.div_ceil(plan.tenants) + 3 } + plan.stored.div_ceil(plan.tenants);
+/// Adds tenants with credit for all rounds, and what is stored before them.
+async fn prepare(plan: &Plan, home: &Home, tell: Tell<'_>) -> anyhow::Result<()> {
+    let rounds = if plan.stored > 0 { plan.runs } else { 1 };
+    let total = Phase::ALL.iter().map(|phase| phase.jobs(plan)).sum::<usize>() * rounds;
+    let most = if plan.hot { total } else { total.div_ceil(plan.tenants) + 3 * rounds };
     tell(&format!("adding {} tenants with credit", plan.tenants));
-    seed::seed(&home.pool, &home.keyring()?, plan.tenants, most, seed::RATE).await?;
+    let stored = plan.stored.div_ceil(plan.tenants);
+    seed::seed(&home.pool, &home.keyring()?, plan.tenants, most + stored, seed::RATE).await?;
     if plan.stored > 0 {
         tell(&format!("storing {} notifications of the last 30 days", plan.stored));
         seed::store_old(&home.pool, plan.tenants, plan.stored).await?;
     }
-    let mut bench = Bench::start(plan, home, tell).await?;
+    Ok(())
+}
+
+async fn run_once(plan: &Plan, round: usize, home: &Home, tell: Tell<'_>) -> anyhow::Result<Run> {
+    if round == 0 {
+        prepare(plan, home, tell).await?;
+    }
+    let mut bench = Bench::start(plan, round, home, tell).await?;
     let mut run = Run::new();
     if plan.idle_seconds > 0 {
         tell(&format!("watching idle workers for {} s", plan.idle_seconds));
@@ -172,7 +206,7 @@ async fn run_once(plan: &Plan, home: &Home, tell: Tell<'_>) -> anyhow::Result<Ru
         bench.warm_up().await?;
     }
     let mut added = Vec::new();
-    if trickled > 0 {
+    if Phase::Trickle.jobs(plan) > 0 {
         tell(&format!("{} jobs/s for {} s, for latency", plan.trickle, plan.trickle_seconds));
         added = bench.trickle().await?;
     }
@@ -182,13 +216,11 @@ async fn run_once(plan: &Plan, home: &Home, tell: Tell<'_>) -> anyhow::Result<Ru
     }
     tell("ending the workers and checking everything");
     let (seen, queue) = bench.end(&mut run).await?;
-    let [delivered, read] = if plan.webhook { [plan.jobs - webhook::READ, webhook::READ] } else { [0, 0] };
-    let statuses = [("delivered", delivered), ("read", read + plan.stored), ("accepted", total - delivered - read)];
-    let faults = check::list_faults(&home.pool, &statuses, &seen, &queue).await?;
+    let faults = check::list_faults(&home.pool, (plan, &Due::after(plan, round)), &seen, &queue).await?;
     if !faults.is_empty() {
         bail!("the run was wrong, so its speed is no figure:\n  {}", faults.join("\n  "));
     }
-    measure::read_throughput(&home.pool, plan.jobs, &mut run).await?;
+    measure::read_throughput(&home.pool, plan, round, &mut run).await?;
     measure::read_latency(&home.pool, &added, &seen, &mut run).await?;
     Ok(run)
 }

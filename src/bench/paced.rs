@@ -29,7 +29,7 @@ const POLL: Duration = Duration::from_millis(2);
 pub(super) async fn run_once(plan: &Plan, rate: u32, home: &Home, tell: Tell<'_>) -> anyhow::Result<Run> {
     tell(&format!("adding two tenants, the first of which sends {rate} a second"));
     seed::seed(&home.pool, &home.keyring()?, 2, plan.jobs.max(plan.warm_up) + 100_000, rate).await?;
-    let mut bench = Bench::start(plan, home, tell).await?;
+    let mut bench = Bench::start(plan, 0, home, tell).await?;
     let mut run = Run::new();
     bench.warm_up().await?;
     sort_intake(&mut bench, &mut run).await?;

@@ -45,11 +45,28 @@ pub(super) async fn list_outcomes(pool: &PgPool) -> Result<Vec<(String, i64)>, s
     .await
 }
 
-/// Counts jobs that have a notification, and attempts: all, and first ones that were accepted.
-pub(super) async fn get_counts(pool: &PgPool) -> Result<(i64, i64, i64), sqlx::Error> {
+/// How many jobs have a notification, and attempts by what came of them.
+#[derive(Debug, Clone, Copy, sqlx::FromRow)]
+pub(super) struct Counts {
+    /// Jobs that have a notification.
+    pub(super) keys: i64,
+    /// All attempts.
+    pub(super) attempts: i64,
+    /// First ones that were accepted.
+    pub(super) taken_first: i64,
+    /// Second ones that were accepted.
+    pub(super) taken_second: i64,
+    /// Those that were refused for good.
+    pub(super) refused: i64,
+}
+
+/// Counts jobs that have a notification, and attempts.
+pub(super) async fn get_counts(pool: &PgPool) -> Result<Counts, sqlx::Error> {
     sqlx::query_as(
-        "select (select count(*) from notification_key), count(*), \
-                count(*) filter (where outcome = 'accepted' and number = 1 and wamid is not null) \
+        "select (select count(*) from notification_key) as keys, count(*) as attempts, \
+                count(*) filter (where outcome = 'accepted' and number = 1 and wamid is not null) as taken_first, \
+                count(*) filter (where outcome = 'accepted' and number = 2 and wamid is not null) as taken_second, \
+                count(*) filter (where outcome = 'rejected') as refused \
          from attempt",
     )
     .fetch_one(pool)
@@ -61,6 +78,30 @@ pub(super) async fn get_posts(pool: &PgPool) -> Result<(i64, i64), sqlx::Error> 
     sqlx::query_as("select count(*), count(distinct notification_id) from ledger_entry where kind = 'post'")
         .fetch_one(pool)
         .await
+}
+
+/// A transaction that ends now, and how many bytes of WAL were written so far.
+pub(super) async fn get_mark(pool: &PgPool) -> Result<(String, f64), sqlx::Error> {
+    sqlx::query_as("select pg_current_xact_id()::xid::text, (pg_current_wal_insert_lsn() - '0/0')::float8")
+        .fetch_one(pool)
+        .await
+}
+
+/// How many jobs share one transaction since that one, in the mean: where they are admitted, and where they are settled.
+///
+/// Keys are written at admission and never again, and prices are posted at settlement: who wrote a row says who wrote
+/// it together with others.
+pub(super) async fn get_batches(pool: &PgPool, transaction: &str) -> Result<[Option<f64>; 2], sqlx::Error> {
+    let (admitted, settled) = sqlx::query_as(
+        "select (select count(*)::float8 / nullif(count(distinct xmin::text), 0) from notification_key \
+                 where age(xmin) <= age($1::text::xid)), \
+                (select count(*)::float8 / nullif(count(distinct xmin::text), 0) from ledger_entry \
+                 where age(xmin) <= age($1::text::xid) and kind = 'post')",
+    )
+    .bind(transaction)
+    .fetch_one(pool)
+    .await?;
+    Ok([admitted, settled])
 }
 
 /// One notification, as far as the bench compares it.
@@ -177,7 +218,7 @@ fn read_sent(row: &PgRow) -> Result<Sent, sqlx::Error> {
 pub(super) struct Spending {
     /// The tenant's code.
     pub(super) tenant: String,
-    /// Its notifications.
+    /// Its notifications that are to be paid for.
     pub(super) notifications: i64,
     /// What its account says was taken.
     pub(super) spent: Decimal,
@@ -189,7 +230,8 @@ pub(super) struct Spending {
 pub(super) async fn list_spending(pool: &PgPool) -> Result<Vec<Spending>, sqlx::Error> {
     let rows = sqlx::query(
         "select t.code, a.spent, a.reserved, \
-                (select count(*) from notification n where n.tenant_id = t.tenant_id) as notifications \
+                (select count(*) from notification n where n.tenant_id = t.tenant_id and n.status <> 'failed') \
+                    as notifications \
          from tenant t join account a using (tenant_id) order by t.code",
     )
     .fetch_all(pool)

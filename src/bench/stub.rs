@@ -1,4 +1,5 @@
-//! A stub of the Cloud API that answers every send as fast as it can, and counts them.
+//! A stub of the Cloud API that answers every send as fast as it can, and counts them. It takes them all, but for those
+//! to recipients that are poison (`job`).
 //!
 //! Neither the simulator nor an HTTP framework: what it costs is taken from the same cores that are measured.
 //! It runs in a process of its own: its port is the first line on stdout; the line `seen` on stdin makes it tell
@@ -16,6 +17,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
 
+use super::job::{REFUSED_TO, RETRIED_TO};
 use crate::whatsapp::Opaque;
 
 /// Far more than any request of ours has; a client that sends more is cut off.
@@ -28,6 +30,8 @@ pub(super) const END: &str = ".";
 pub(super) struct Seen {
     /// Requests.
     pub(super) times: u32,
+    /// Requests that were answered as taken.
+    pub(super) taken: u32,
     /// When the first was read as a whole, in microseconds since 1970.
     pub(super) first_us: i64,
 }
@@ -49,7 +53,10 @@ pub async fn run(latency: Duration) -> anyhow::Result<()> {
         if line == "seen" {
             let mut answer: Vec<String> = {
                 let notifications = counted.notifications.lock().unwrap_or_else(PoisonError::into_inner);
-                notifications.iter().map(|(id, seen)| format!("{id} {} {}", seen.times, seen.first_us)).collect()
+                notifications
+                    .iter()
+                    .map(|(id, seen)| format!("{id} {} {} {}", seen.times, seen.taken, seen.first_us))
+                    .collect()
             };
             answer.push(END.to_owned());
             tell(&answer)?;
@@ -93,13 +100,13 @@ async fn converse(mut stream: TcpStream, latency: Duration, counted: Arc<Counted
                 return Ok(());
             }
         };
-        let number = count(&counted, &buffer[head..head + length]);
+        let reply = reply(&counted, &buffer[head..head + length]);
         buffer.drain(..head + length);
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
         }
         answer.clear();
-        write_answer(&mut answer, number)?;
+        write_answer(&mut answer, reply)?;
         stream.write_all(&answer).await?;
     }
 }
@@ -127,33 +134,68 @@ fn request_size(buffer: &[u8]) -> Size {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Send<'a> {
+    #[serde(borrow)]
+    to: Option<&'a str>,
     #[serde(borrow)]
     biz_opaque_callback_data: Option<&'a str>,
 }
 
-/// Counts the request for its notification; one that names none counts for the nil id, which fails the check.
-fn count(counted: &Counted, body: &[u8]) -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
-    let opaque = serde_json::from_slice::<Send<'_>>(body).ok().and_then(|send| send.biz_opaque_callback_data);
-    let notification = opaque.and_then(|text| text.parse::<Opaque>().ok()).map_or(Uuid::nil(), |it| it.notification);
-    let mut notifications = counted.notifications.lock().unwrap_or_else(PoisonError::into_inner);
-    notifications.entry(notification).or_insert(Seen { times: 0, first_us: now }).times += 1;
-    drop(notifications);
-    counted.answers.fetch_add(1, Ordering::Relaxed)
+/// What is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reply {
+    /// It is taken; the number makes Meta's id of it.
+    Taken(u64),
+    /// This patient cannot be reached, now or later.
+    Refused,
+    /// Nothing was sent, and it may be tried again.
+    Busy,
 }
 
-fn write_answer(answer: &mut Vec<u8>, number: u64) -> std::io::Result<()> {
+/// Decides by the recipient and counts the request for its notification; one that names none counts for the nil id,
+/// which fails the check.
+fn reply(counted: &Counted, body: &[u8]) -> Reply {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
+    let send = serde_json::from_slice::<Send<'_>>(body).unwrap_or_default();
+    let opaque = send.biz_opaque_callback_data.and_then(|text| text.parse::<Opaque>().ok());
+    let notification = opaque.map_or(Uuid::nil(), |opaque| opaque.notification);
+    let to = send.to.map_or("", |to| to.trim_start_matches('+'));
+    let mut notifications = counted.notifications.lock().unwrap_or_else(PoisonError::into_inner);
+    let seen = notifications.entry(notification).or_insert(Seen { times: 0, taken: 0, first_us: now });
+    seen.times += 1;
+    if to.starts_with(REFUSED_TO) {
+        return Reply::Refused;
+    }
+    if to.starts_with(RETRIED_TO) && seen.times == 1 {
+        return Reply::Busy;
+    }
+    seen.taken += 1;
+    drop(notifications);
+    Reply::Taken(counted.answers.fetch_add(1, Ordering::Relaxed))
+}
+
+fn write_answer(answer: &mut Vec<u8>, reply: Reply) -> std::io::Result<()> {
     // Every id has the same length, and so has the body.
     const HEAD: &str = "{\"messaging_product\":\"whatsapp\",\"contacts\":[{\"input\":\"+62\",\"wa_id\":\"62\"}],\
                         \"messages\":[{\"id\":\"wamid.";
     const TAIL: &str = "\",\"message_status\":\"accepted\"}]}";
-    let length = HEAD.len() + 32 + TAIL.len();
-    write!(
-        answer,
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{HEAD}{number:032X}{TAIL}"
-    )
+    const UNDELIVERABLE: &str = "{\"error\":{\"message\":\"(#131026) Message undeliverable\",\"code\":131026}}";
+    const UNAVAILABLE: &str = "{\"error\":{\"message\":\"(#131016) Service unavailable\",\"code\":131016}}";
+    let (status, body) = match reply {
+        Reply::Taken(number) => {
+            let length = HEAD.len() + 32 + TAIL.len();
+            return write!(
+                answer,
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n\
+                 {HEAD}{number:032X}{TAIL}"
+            );
+        }
+        Reply::Refused => ("400 Bad Request", UNDELIVERABLE),
+        Reply::Busy => ("500 Internal Server Error", UNAVAILABLE),
+    };
+    let length = body.len();
+    write!(answer, "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
 }
 
 #[cfg(test)]
@@ -177,8 +219,12 @@ mod tests {
     }
 
     fn request(notification: Uuid) -> String {
+        request_to("62", notification)
+    }
+
+    fn request_to(to: &str, notification: Uuid) -> String {
         let opaque = Opaque { tenant: Uuid::nil(), notification, attempt: 1 };
-        let body = format!("{{\"to\":\"+62\",\"biz_opaque_callback_data\":\"{opaque}\"}}");
+        let body = format!("{{\"to\":\"+{to}\",\"biz_opaque_callback_data\":\"{opaque}\"}}");
         format!("POST /v25.0/1/messages HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}", body.len())
     }
 
@@ -192,6 +238,22 @@ mod tests {
         assert!(text.contains(&format!("wamid.{:032X}", 2)));
         let seen = counted.notifications.lock().unwrap();
         assert_eq!((seen[&one].times, seen[&two].times), (1, 2));
+    }
+
+    #[tokio::test]
+    async fn poison_is_refused_for_good_or_once() {
+        let (refused, retried) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let parts = [(REFUSED_TO, refused), (REFUSED_TO, refused), (RETRIED_TO, retried), (RETRIED_TO, retried)];
+        let requests = parts.map(|(to, notification)| request_to(to, notification));
+        let (text, counted) = exchange(&requests.each_ref().map(String::as_str), Duration::ZERO).await;
+        let codes = |words: &str| text.matches(words).count();
+        assert_eq!(
+            (codes("400 Bad"), codes("131026"), codes("500 Int"), codes("131016"), codes("200 OK")),
+            (2, 4, 1, 2, 1)
+        );
+        let seen = counted.notifications.lock().unwrap();
+        assert_eq!((seen[&refused].times, seen[&refused].taken), (2, 0));
+        assert_eq!((seen[&retried].times, seen[&retried].taken), (2, 1));
     }
 
     #[tokio::test]

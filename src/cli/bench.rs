@@ -2,17 +2,19 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use serde::Serialize;
-
-use super::output::{Column, Show, text};
+use super::Global;
 use super::process::terminated;
-use super::{Global, Output};
-use crate::bench::figure::{FIGURES, Spreads};
-use crate::bench::{self, Plan, Report};
-use crate::config::{DatabaseConfig, RedisConfig, WorkerConfig, environment};
+use crate::bench::scenario::Scenario;
+use crate::bench::{self, Plan};
+use crate::config::{DatabaseConfig, RedisConfig, environment};
+
+mod report;
+
+/// A median of fewer says little.
+const SCENARIO_RUNS: u32 = 5;
 
 /// Flags of `bench`.
 #[derive(Debug, clap::Args)]
@@ -25,16 +27,28 @@ use crate::config::{DatabaseConfig, RedisConfig, WorkerConfig, environment};
     kmsnotif bench --stored 10000000       beside ten million notifications of the last 30 days\n\n\
     The way: Redis, reservation, rendering, HTTP, result, posting, acknowledgement. It makes a database and a \
     namespace of its own on the servers of DATABASE_URL and REDIS_URL, runs workers against a built-in stub of the \
-    Cloud API, checks that every job was sent and charged exactly once, and removes everything again. Postgres must \
-    run with fsync and synchronous_commit on.\n\
-    jobs/s is the number of jobs by the time from the first to the last acceptance, with all jobs enqueued before.")]
+    Cloud API, checks that every job was sent and charged exactly once, and removes everything again; a run that was \
+    wrong is no figure, and the command fails. Postgres must run with fsync and synchronous_commit on, and what is \
+    counted of it and of Redis is everything that they do meanwhile: let nobody else use them.\n\
+    jobs/s is the number of jobs by the time from the first to the last acceptance, with all jobs enqueued before; \
+    poisoned jobs that wait to be tried again are not counted, nor is their wait.")]
 pub struct Args {
     /// Tenants.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=99_999))]
     tenants: u32,
+    /// The whole set of scenarios, or those that are named; the answer is one row of each, or one object a line.
+    #[arg(long, value_name = "NAMES", value_enum, num_args = 0..=1, value_delimiter = ',',
+        conflicts_with_all = ["tenants", "hot", "rate", "ledger", "api", "webhook", "workers", "latency", "poison",
+            "concurrency"])]
+    scenarios: Option<Vec<Scenario>>,
     /// Jobs that are enqueued at once.
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(2..=50_000_000))]
     jobs: u32,
+    /// Of a hundred jobs, how many end otherwise than well: malformed, refused for good, and taken at the second
+    /// attempt, in turn; each is checked to have ended so.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, conflicts_with_all = ["ledger", "api", "rate", "webhook"],
+        value_parser = clap::value_parser!(u32).range(0..=50))]
+    poison: u32,
     /// All jobs on one tenant, instead of on all in turn.
     #[arg(long)]
     hot: bool,
@@ -55,9 +69,9 @@ pub struct Args {
     /// Worker processes.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     workers: u32,
-    /// Jobs in hand at once in one worker [default: WORKER_CONCURRENCY, or 256].
-    #[arg(long, value_name = "N")]
-    concurrency: Option<usize>,
+    /// Jobs in hand at once in one worker; by itself a worker has 256, and larger batches cost less per job.
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    concurrency: u32,
     /// Milliseconds that the stub takes for an answer.
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000))]
     latency: u64,
@@ -68,7 +82,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with_all = ["ledger", "api", "rate"],
         value_parser = clap::value_parser!(u32).range(0..=1_000_000_000))]
     stored: u32,
-    /// Jobs a second of the phase that measures latency on an idle system; 0 leaves it out.
+    /// Jobs a second of the phase that measures latency, added one by one; 0 leaves it out.
     #[arg(long, value_name = "RATE", default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=5_000))]
     trickle: u32,
     /// Seconds of that phase.
@@ -77,10 +91,11 @@ pub struct Args {
     /// Seconds for which idle workers are watched; 0 leaves it out.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=600))]
     idle_seconds: u32,
-    /// Runs, each in a fresh database; several give medians and spreads.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
-    runs: u32,
-    /// An earlier answer of --json, to which ratios are printed.
+    /// Runs, each in a fresh database, or with --stored all in one; several give medians and spreads
+    /// [default: 1, or 5 of each of the --scenarios].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+    runs: Option<u32>,
+    /// An earlier answer of --json, to which ratios are printed; of several, the one of the same scenario or plan.
     #[arg(long, value_name = "FILE")]
     compare: Option<PathBuf>,
 }
@@ -95,54 +110,34 @@ pub struct StubArgs {
     latency: u64,
 }
 
-/// The report, with the ratios to an earlier one.
-#[derive(Serialize)]
-struct Answer {
-    #[serde(flatten)]
-    report: Report,
-    /// Medians by those of the earlier answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ratios: Option<std::collections::BTreeMap<String, f64>>,
-}
-
-/// A figure for people.
-#[derive(Serialize)]
-struct Line {
-    figure: &'static str,
-    value: String,
-}
-
-impl Show for Line {
-    const COLUMNS: &'static [Column] = &[text("figure", 50), text("value", 40)];
-    fn cells(&self) -> Vec<String> {
-        vec![self.figure.to_owned(), self.value.clone()]
-    }
-}
-
 pub(super) async fn run(args: Args, global: Global) -> anyhow::Result<()> {
-    let before = args.compare.as_ref().map(read_report).transpose()?;
+    let before = args.compare.as_deref().map(report::read).transpose()?.unwrap_or_default();
     let database = DatabaseConfig::from_env(&environment)?;
     let redis = RedisConfig::from_env(&environment)?;
-    let plan = args.plan()?;
-    if let Some(before) = before.as_ref().filter(|before| Plan { runs: plan.runs, ..before.plan.clone() } != plan) {
-        tell(&format!("the earlier answer is of another plan, so ratios compare different things: {:?}", before.plan));
-    }
+    let asked = args.plan();
     if cfg!(debug_assertions) {
         tell("this is no release build: its figures mean little");
     }
-    let report = bench::run(plan, &database, &redis, &tell, terminated()).await?;
-    let ratios = before.as_ref().map(|before| ratios(&report.figures, &before.figures));
-    let mut output = Output::new(global.json);
-    if global.json {
-        output.json(&Answer { report, ratios })?;
-    } else {
-        let before = before.map(|before| before.figures);
-        for figure in FIGURES.iter().filter(|figure| report.figures.contains_key(figure.name)) {
-            let value = figure.cell(&report.figures, before.as_ref());
-            output.row(&Line { figure: figure.title, value })?;
+    let plans = match args.scenarios.as_deref() {
+        None => vec![(None, asked)],
+        Some([]) => Scenario::ALL.map(|scenario| (Some(scenario), scenario.plan(&asked))).into(),
+        Some(some) => some.iter().map(|scenario| (Some(*scenario), scenario.plan(&asked))).collect(),
+    };
+    let mut table = report::Table::new(global.json, args.scenarios.is_some());
+    let mut stop = pin!(terminated());
+    for (scenario, plan) in plans {
+        if let Some(scenario) = scenario {
+            tell(&format!("scenario {}", scenario.as_str()));
         }
+        let scenario = scenario.map(|scenario| scenario.as_str().to_owned());
+        let earlier = report::find(&before, scenario.as_deref(), &plan);
+        if earlier.is_none() && !before.is_empty() {
+            tell("the file to compare with has no answer of this scenario or plan, so there are no ratios");
+        }
+        let report = bench::run(plan, &database, &redis, &tell, stop.as_mut()).await?;
+        table.show(report::Answer::new(scenario, report, earlier), earlier)?;
     }
-    Ok(output.finish()?)
+    table.finish()
 }
 
 pub(super) async fn run_stub(args: StubArgs) -> anyhow::Result<()> {
@@ -150,12 +145,8 @@ pub(super) async fn run_stub(args: StubArgs) -> anyhow::Result<()> {
 }
 
 impl Args {
-    fn plan(&self) -> anyhow::Result<Plan> {
-        let concurrency = match self.concurrency {
-            Some(concurrency) => concurrency,
-            None => WorkerConfig::from_env(&environment)?.concurrency,
-        };
-        Ok(Plan {
+    fn plan(&self) -> Plan {
+        Plan {
             tenants: match (self.ledger, self.rate) {
                 (true, _) => 1,
                 (false, Some(_)) => 2,
@@ -163,6 +154,7 @@ impl Args {
             },
             rate: self.rate,
             hot: self.hot,
+            poison: self.poison,
             ledger: self.ledger,
             api: self.api,
             webhook: self.webhook,
@@ -170,27 +162,14 @@ impl Args {
             warm_up: self.warm_up as usize,
             stored: self.stored as usize,
             workers: self.workers as usize,
-            concurrency,
+            concurrency: self.concurrency as usize,
             latency_ms: self.latency,
             trickle: self.trickle,
             trickle_seconds: self.trickle_seconds,
             idle_seconds: self.idle_seconds,
-            runs: self.runs as usize,
-        })
+            runs: self.runs.unwrap_or(if self.scenarios.is_some() { SCENARIO_RUNS } else { 1 }) as usize,
+        }
     }
-}
-
-fn read_report(path: &PathBuf) -> anyhow::Result<Report> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is no answer of `kmsnotif bench --json`", path.display()))
-}
-
-fn ratios(now: &Spreads, before: &Spreads) -> std::collections::BTreeMap<String, f64> {
-    let ratio = |(name, now): (&String, &bench::figure::Spread)| {
-        let before = before.get(name).filter(|before| before.median > 0.0)?;
-        Some((name.clone(), now.median / before.median))
-    };
-    now.iter().filter_map(ratio).collect()
 }
 
 fn tell(words: &str) {

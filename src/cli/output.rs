@@ -111,6 +111,11 @@ impl<W: Write> Output<W> {
         writeln!(self.out, "{plain}").map_err(mark)
     }
 
+    /// Hands on what is in the buffer, for answers that take long.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush().map_err(mark)
+    }
+
     /// Writes what is still in the buffer; without it the end of the answer may be missing.
     pub fn finish(mut self) -> io::Result<()> {
         self.out.flush().map_err(mark)

@@ -16,6 +16,7 @@ mod appointment; // jobs that send nothing keep the rules too
 mod audit; // what was delivered and charged is proven
 mod bad_form; // what the console and the API take from nobody
 mod bad_input; // what can never be processed harms only itself
+mod bench; // few jobs, for what it checks and answers
 mod browser; // every screen, as each role, in each language
 mod browser_axe; // every screen, for those who see or move less
 mod browser_form; // what people put into forms
