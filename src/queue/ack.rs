@@ -70,7 +70,7 @@ async fn acknowledge(pool: &Pool, done: &[(Arc<Hand>, Verdict)]) {
     let mut args: Vec<&[u8]> = vec![GROUP.as_bytes(), pool.options.worker.as_bytes(), count.as_bytes()];
     args.extend(jobs.iter().map(|hand| hand.id.as_bytes()));
     args.extend(run.iter().flat_map(|hand| [hand.id.as_bytes(), hand.token.as_bytes()]));
-    let keys = [pool.keys.jobs.as_str(), &pool.keys.held, &pool.keys.run];
+    let keys = [pool.keys.jobs.as_str(), &pool.keys.held, &pool.run, &pool.lost_lease, &pool.keys.takeovers];
     let lost = pool.script("done", &script::DONE, &keys, &args).await;
     report_lost(lost);
 }
@@ -81,12 +81,12 @@ async fn settle(pool: &Pool, ended: &[(Arc<Hand>, Verdict)]) {
     tell_rejected(pool, ended, &rows).await;
     let mut args: Vec<&[u8]> = vec![pool.keys.prefix.as_bytes(), GROUP.as_bytes(), pool.options.worker.as_bytes()];
     for ((hand, _), row) in ended.iter().zip(&rows) {
-        let stream: &[u8] = if hand.source == Source::Run { b"run" } else { b"jobs" };
-        args.extend([stream, hand.id.as_bytes(), hand.token.as_bytes(), row.verb.as_bytes()]);
+        let source: &[u8] = if hand.source == Source::Run { b"run" } else { b"jobs" };
+        args.extend([source, hand.id.as_bytes(), hand.token.as_bytes(), row.verb.as_bytes()]);
         args.extend([row.first.as_slice(), &row.second, row.third.as_bytes(), b""]);
     }
     let keys = &pool.keys;
-    let keys = [keys.jobs.as_str(), &keys.held, &keys.run, &keys.delayed, &keys.rejected, &keys.ready];
+    let keys = [keys.jobs.as_str(), &keys.held, &pool.run, &keys.delayed, &keys.rejected, &keys.ready, &keys.takeovers];
     let lost = pool.script("settle", &script::SETTLE, &keys, &args).await;
     report_lost(lost);
     pool.lanes_changed.notify_one();

@@ -11,12 +11,12 @@ const JOB: &str = "job";
 /// they are still there when it is rejected. No job begins so, for JSON has no zeros.
 const FIELDS: &[u8] = b"\0fields\0";
 
-/// Which stream's pending list holds the lease of a job in hand.
+/// Where the lease of a job in hand stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
-    /// The intake stream: the entry is the job.
+    /// In the pending list of the intake: the entry is the job.
     Jobs,
-    /// The stream of tokens served from lanes.
+    /// In the set of what its worker was served from lanes: `number:token`.
     Run,
 }
 

@@ -25,7 +25,7 @@ const MOVE_BYTES: usize = 1024 * 1024;
 pub(crate) async fn run(pool: Arc<Pool>) {
     let mut count = READ_MAX;
     let mut backoff = Backoff::new();
-    if let Err(error) = pool.create_groups().await {
+    if let Err(error) = pool.create_group().await {
         backoff.wait("groups", &error).await;
     }
     while !pool.is_stopping() {
@@ -65,7 +65,7 @@ async fn read(pool: &Pool, count: usize) -> RedisResult<Vec<Entry>> {
 
 /// An answer that was lost leaves entries pending for us that nobody works on; start them now, not a lease later.
 async fn recover(pool: &Pool) {
-    match pool.list_lost(Source::Jobs, "job").await {
+    match pool.list_lost().await {
         Ok(entries) if !entries.is_empty() => {
             tracing::info!(count = entries.len(), "entries of a lost answer are routed again");
             route(pool, entries).await;
@@ -200,6 +200,7 @@ async fn move_to_lanes(pool: &Pool, moved: &[(Lane, Entry)]) {
         for (((lane, entry), record), priority) in chunk.iter().zip(&records).zip(&priorities) {
             args.extend([entry.id.as_bytes(), lane.group.as_bytes(), priority.as_bytes(), record]);
         }
-        pool.script("move", &script::MOVE, &[&pool.keys.jobs, &pool.keys.held, &pool.keys.ready], &args).await;
+        let keys = [pool.keys.jobs.as_str(), &pool.keys.held, &pool.keys.ready, &pool.lost_lease];
+        pool.script("move", &script::MOVE, &keys, &args).await;
     }
 }

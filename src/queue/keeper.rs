@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::entry::{Source, list_entries};
 use super::hand::Hand;
 use super::key::GROUP;
-use super::pool::{Pending, Pool, Whose};
+use super::pool::{Pool, Whose};
 use super::stats::{WORKER_STALE, WorkerInfo, read_stats, read_workers};
 use super::{SUSPECTED_FROM, lanes, script};
 
@@ -34,16 +34,17 @@ pub(crate) async fn renew_leases(pool: Arc<Pool>) {
     tick.tick().await;
     loop {
         tick.tick().await;
-        for source in [Source::Jobs, Source::Run] {
-            let ids: Vec<String> = {
-                let in_hand = pool.in_hand.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                in_hand.keys().filter(|(of, _)| *of == source).map(|(_, id)| id.clone()).collect()
-            };
-            for chunk in ids.chunks(RENEW_MAX) {
-                let mut args: Vec<&[u8]> = vec![GROUP.as_bytes(), pool.options.worker.as_bytes()];
-                args.extend(chunk.iter().map(String::as_bytes));
-                pool.script("renew", &script::RENEW, &[pool.stream(source)], &args).await;
-            }
+        let ids: Vec<String> = {
+            let in_hand = pool.in_hand.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            in_hand.keys().filter(|(of, _)| *of == Source::Jobs).map(|(_, id)| id.clone()).collect()
+        };
+        let lease = pool.lease_ms().to_string();
+        pool.script("lease", &script::LEASE, &[&pool.keys.leases], &[pool.options.worker.as_bytes(), lease.as_bytes()])
+            .await;
+        for chunk in ids.chunks(RENEW_MAX) {
+            let mut args: Vec<&[u8]> = vec![GROUP.as_bytes(), pool.options.worker.as_bytes()];
+            args.extend(chunk.iter().map(String::as_bytes));
+            pool.script("renew", &script::RENEW, &[&pool.keys.jobs], &args).await;
         }
     }
 }
@@ -121,81 +122,158 @@ pub(crate) async fn take_over_idle(pool: Arc<Pool>) {
             _ = tick.tick() => {}
             () = pool.suspect_ended.notified() => {}
         }
-        for source in [Source::Jobs, Source::Run] {
-            if let Err(error) = take_over(&pool, source).await {
-                pool.mend(&error).await;
-                tracing::debug!(%error, "takeover failed; the next tick tries again");
-            }
+        let taken = async {
+            take_over_intake(&pool).await?;
+            take_over_lanes(&pool).await?;
+            adopt(&pool).await
+        };
+        if let Err(error) = taken.await {
+            pool.mend(&error).await;
+            tracing::debug!(%error, "takeover failed; the next tick tries again");
         }
     }
 }
 
-async fn take_over(pool: &Pool, source: Source) -> RedisResult<()> {
+/// What died with its worker, how often it was delivered before, and how to say which it is.
+struct Left<T> {
+    deliveries: u32,
+    place: T,
+}
+
+/// Those that may be started now: of what may kill its workers one at a time.
+fn without_suspects<T>(pool: &Pool, left: Vec<Left<T>>) -> Vec<Left<T>> {
+    let (mut suspects, mut left): (Vec<_>, Vec<_>) =
+        left.into_iter().partition(|left| left.deliveries + 1 >= SUSPECTED_FROM);
+    suspects.truncate(usize::from(!pool.has_suspect()));
+    left.append(&mut suspects);
+    left
+}
+
+/// Places for some of these, at least one; none when the pool stops.
+async fn places(pool: &Pool, most: usize) -> Option<Vec<OwnedSemaphorePermit>> {
+    let first = tokio::select! {
+        () = pool.stopped() => return None,
+        permit = pool.capacity.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
+    };
+    let mut permits = pool.permits(most - 1);
+    permits.push(first);
+    Some(permits)
+}
+
+async fn take_over_intake(pool: &Pool) -> RedisResult<()> {
     let mut from = "-".to_owned();
     loop {
-        let page = pool.list_pending(source, Whose::Idle(pool.options.lease), &from, TAKEOVER_MAX).await?;
+        let page = pool.list_pending(Whose::Idle(pool.options.lease), &from, TAKEOVER_MAX).await?;
         let Some(last) = page.last() else { return Ok(()) };
         from = format!("({}", last.id);
-        let page = page.into_iter().filter(|pending| !pool.is_in_hand(source, &pending.id));
-        let (mut suspects, mut idle): (Vec<Pending>, Vec<Pending>) =
-            page.partition(|pending| pending.deliveries + 1 >= SUSPECTED_FROM);
-        suspects.truncate(usize::from(!pool.has_suspect()));
-        idle.append(&mut suspects);
+        let idle = page.into_iter().filter(|pending| !pool.is_in_hand(Source::Jobs, &pending.id));
+        let idle = idle.map(|pending| Left { deliveries: pending.deliveries, place: pending.id }).collect();
+        let mut idle = without_suspects(pool, idle);
         while !idle.is_empty() {
-            let first = tokio::select! {
-                () = pool.stopped() => return Ok(()),
-                permit = pool.capacity.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
-            };
-            let mut permits = pool.permits(idle.len() - 1);
-            permits.push(first);
-            let now: Vec<Pending> = idle.drain(..permits.len().min(idle.len())).collect();
-            claim(pool, source, &now, permits).await?;
+            let Some(permits) = places(pool, idle.len()).await else { return Ok(()) };
+            let now: Vec<Left<String>> = idle.drain(..permits.len().min(idle.len())).collect();
+            claim(pool, &now, permits).await?;
         }
     }
 }
 
-/// Claims entries, unless another was faster, and starts them.
-async fn claim(pool: &Pool, source: Source, idle: &[Pending], permits: Vec<OwnedSemaphorePermit>) -> RedisResult<()> {
-    let stream = pool.stream(source);
-    let field = if source == Source::Jobs { "job" } else { "token" };
+/// Claims entries of the intake, unless another was faster, and starts them.
+async fn claim(pool: &Pool, idle: &[Left<String>], permits: Vec<OwnedSemaphorePermit>) -> RedisResult<()> {
     let answer: Value = pool
         .commands
         .try_call(async |mut connection| {
-            redis::cmd("XCLAIM")
-                .arg(&[stream, GROUP, &pool.options.worker])
-                .arg(pool.options.lease.as_millis() as u64)
-                .arg(idle.iter().map(|pending| pending.id.as_str()).collect::<Vec<_>>())
-                .query_async(&mut connection)
+            script::CLAIM
+                .key(&pool.keys.jobs)
+                .arg(&[pool.keys.prefix.as_str(), GROUP, &pool.options.worker])
+                .arg(pool.lease_ms())
+                .arg(idle.iter().map(|left| left.place.as_str()).collect::<Vec<_>>())
+                .invoke_async(&mut connection)
                 .await
         })
         .await?;
-    let mut entries = list_entries(answer, field);
-    entries.retain(|entry| !pool.is_in_hand(source, &entry.id));
-    if entries.is_empty() {
-        return Ok(());
-    }
-    tracing::info!(count = entries.len(), stream, "jobs of a silent worker taken over");
-    metrics::counter!(crate::telemetry::metric::TAKEOVERS).increment(entries.len() as u64);
-    let times: HashMap<&str, u32> = idle.iter().map(|pending| (pending.id.as_str(), pending.deliveries + 1)).collect();
-    let counted = entries.into_iter().map(|entry| {
-        let times = times.get(entry.id.as_str()).copied().unwrap_or(2);
-        (entry, times)
-    });
-    if source == Source::Run {
-        lanes::start_run_entries(pool, counted.collect(), permits).await;
-        return Ok(());
-    }
-    for ((entry, times), permit) in counted.zip(permits) {
+    let mut entries = list_entries(answer, "job");
+    entries.retain(|entry| !pool.is_in_hand(Source::Jobs, &entry.id));
+    tell_takeover("the intake", entries.len());
+    let times: HashMap<&str, u32> = idle.iter().map(|left| (left.place.as_str(), left.deliveries + 1)).collect();
+    for (entry, permit) in entries.into_iter().zip(permits) {
         let lane = pool.lane_of(entry.value.as_deref());
         pool.start_or_reject(Hand {
-            source,
+            source: Source::Jobs,
+            deliveries: times.get(entry.id.as_str()).copied().unwrap_or(2),
             token: entry.id.clone(),
             id: entry.id,
             lane,
             payload: entry.value,
-            deliveries: times,
             _permit: permit,
         });
+    }
+    Ok(())
+}
+
+async fn take_over_lanes(pool: &Pool) -> RedisResult<()> {
+    let left: Vec<(String, String, u32)> = pool
+        .commands
+        .try_call(async |mut connection| {
+            let flat: Vec<String> = script::LAPSED
+                .key(&pool.keys.leases)
+                .key(&pool.keys.takeovers)
+                .arg(&[&pool.keys.prefix, &pool.options.worker])
+                .invoke_async(&mut connection)
+                .await?;
+            let (rows, _) = flat.as_chunks::<3>();
+            Ok(rows
+                .iter()
+                .map(|[worker, entry, times]| (worker.clone(), entry.clone(), times.parse().unwrap_or(0)))
+                .collect())
+        })
+        .await?;
+    let left = left.into_iter().map(|(worker, entry, times)| Left { deliveries: times + 1, place: (worker, entry) });
+    let mut left = without_suspects(pool, left.collect());
+    while !left.is_empty() {
+        let Some(permits) = places(pool, left.len().min(TAKEOVER_MAX)).await else { return Ok(()) };
+        let now: Vec<Left<(String, String)>> = left.drain(..permits.len().min(left.len())).collect();
+        let taken: Vec<(String, u32)> = pool
+            .commands
+            .try_call(async |mut connection| {
+                let mut script = script::TAKE_OVER.prepare_invoke();
+                script.key(&pool.keys.leases).key(&pool.keys.takeovers).key(&pool.run);
+                script.arg(&pool.keys.prefix).arg(&pool.options.worker).arg(pool.lease_ms());
+                script.arg(pool.numbers(now.len()));
+                for Left { place: (worker, entry), .. } in &now {
+                    script.arg(worker).arg(entry);
+                }
+                script.invoke_async(&mut connection).await
+            })
+            .await?;
+        tell_takeover("lanes", taken.len());
+        lanes::start_entries(pool, taken.into_iter().map(|(entry, times)| (entry, times + 1)).collect(), permits).await;
+    }
+    Ok(())
+}
+
+fn tell_takeover(of: &str, count: usize) {
+    if count > 0 {
+        tracing::info!(count, of, "jobs of a silent worker taken over");
+        metrics::counter!(crate::telemetry::metric::TAKEOVERS).increment(count as u64);
+    }
+}
+
+/// Puts back what an earlier version served from lanes and did not end.
+async fn adopt(pool: &Pool) -> RedisResult<()> {
+    let count: usize = pool
+        .commands
+        .try_call(async |mut connection| {
+            script::ADOPT
+                .key(&[&pool.keys.earlier_run, &pool.keys.held, &pool.keys.ready])
+                .arg(&[&pool.keys.prefix, GROUP])
+                .arg(pool.lease_ms())
+                .arg(TAKEOVER_MAX)
+                .invoke_async(&mut connection)
+                .await
+        })
+        .await?;
+    if count > 0 {
+        tracing::info!(count, "jobs that an earlier version had in hand wait in their lanes again");
     }
     Ok(())
 }
@@ -222,7 +300,8 @@ async fn heartbeat(pool: &Pool, info: &WorkerInfo) -> RedisResult<()> {
 
 /// Removes a worker's consumer if it has nothing in hand.
 pub(crate) async fn forget(pool: &Pool, worker: &str) {
-    let keys = [pool.keys.jobs.as_str(), &pool.keys.run, &pool.keys.workers];
+    let run = pool.keys.run(worker);
+    let keys = [pool.keys.jobs.as_str(), &run, &pool.keys.workers, &pool.keys.leases];
     let args = [GROUP.as_bytes(), worker.as_bytes()];
     pool.script("forget", &script::FORGET, &keys, &args).await;
 }

@@ -16,8 +16,12 @@ pub struct Keys {
     pub(crate) ready: String,
     /// Sorted set, token to the millisecond at which it is due.
     pub(crate) delayed: String,
-    /// Stream of tokens served from lanes; its pending list is their lease.
-    pub(crate) run: String,
+    /// Sorted set, worker to the millisecond until which it holds what it was served from lanes.
+    pub(crate) leases: String,
+    /// Hash, token to how often a job from a lane was taken over from a worker that died.
+    pub(crate) takeovers: String,
+    /// Stream of tokens that an earlier version served from lanes.
+    pub(crate) earlier_run: String,
     /// Stream of jobs that can never be processed.
     pub(crate) rejected: String,
     /// Hash, worker name to its last heartbeat as JSON.
@@ -34,7 +38,9 @@ impl Keys {
             held: key("held"),
             ready: key("ready"),
             delayed: key("delayed"),
-            run: key("run"),
+            leases: key("leases"),
+            takeovers: key("takeovers"),
+            earlier_run: key("run"),
             rejected: key("rejected"),
             workers: key("workers"),
             prefix,
@@ -44,6 +50,16 @@ impl Keys {
     /// Hash, what operators paused (`group|kind`, `*` for any) to when.
     pub(crate) fn paused(&self) -> String {
         format!("{}paused", self.prefix)
+    }
+
+    /// Set, what a worker was served from lanes and did not end: `number:token`.
+    pub(crate) fn run(&self, worker: &str) -> String {
+        format!("{}run:{worker}", self.prefix)
+    }
+
+    /// There while a worker must look at the owner of each entry of the intake: some of its own were taken over.
+    pub(crate) fn lost_lease(&self, worker: &str) -> String {
+        format!("{}lost_lease:{worker}", self.prefix)
     }
 
     /// The key that holds the pace of one group.

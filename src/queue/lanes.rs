@@ -1,12 +1,13 @@
 //! Serves the lanes in turn, as capacity and pace allow; nobody blocks on ten thousand streams.
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::{RedisResult, Value};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::entry::{Entry, Source, text};
+use super::entry::{Source, text};
 use super::hand::{Hand, Verdict};
 use super::key::GROUP;
 use super::link::Backoff;
@@ -25,8 +26,8 @@ const TICK: Duration = Duration::from_millis(5);
 struct Served {
     /// How long until a lane may be served again; `None` when none waits.
     next: Option<Duration>,
-    /// Id in `run`, and token.
-    jobs: Vec<(String, String)>,
+    /// Entries of `run`.
+    jobs: Vec<String>,
     /// Groups whose rate nobody has told Redis.
     unknown: Vec<String>,
 }
@@ -35,12 +36,14 @@ struct Served {
 pub(crate) async fn run(pool: Arc<Pool>) {
     let mut backoff = Backoff::new();
     let mut pause = Duration::ZERO;
+    let mut lost = Lost::default();
     loop {
         tokio::select! {
             () = pool.stopped() => return,
             () = tokio::time::sleep(pause) => {}
             () = pool.lanes_changed.notified(), if pause > TICK => {}
         }
+        lost.recover(&pool).await;
         let first = tokio::select! {
             () = pool.stopped() => return,
             permit = pool.capacity.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
@@ -65,7 +68,6 @@ pub(crate) async fn run(pool: Arc<Pool>) {
             Err(error) => {
                 pool.mend(&error).await;
                 backoff.wait("lanes", &error).await;
-                recover(&pool).await;
             }
         }
     }
@@ -77,11 +79,13 @@ async fn serve(pool: &Pool, capacity: usize) -> RedisResult<Served> {
         .try_call(async |mut connection| {
             script::SERVE
                 .key(&pool.keys.ready)
-                .key(&pool.keys.run)
+                .key(&pool.keys.leases)
+                .key(&pool.run)
                 .arg(&pool.keys.prefix)
-                .arg(GROUP)
                 .arg(&pool.options.worker)
+                .arg(pool.lease_ms())
                 .arg(capacity)
+                .arg(pool.numbers(capacity))
                 .invoke_async(&mut connection)
                 .await
         })
@@ -93,13 +97,14 @@ async fn serve(pool: &Pool, capacity: usize) -> RedisResult<Served> {
         Some(Value::Array(values)) => values.into_iter().filter_map(text).collect(),
         _ => Vec::new(),
     };
-    let (mut flat, unknown) = (texts().into_iter(), texts());
-    let mut jobs = Vec::with_capacity(flat.len() / 2);
-    while let (Some(id), Some(token)) = (flat.next(), flat.next()) {
-        jobs.push((id, token));
-    }
+    let (jobs, unknown) = (texts(), texts());
     let next = (next_us > 0.0).then(|| Duration::from_micros((next_us - now_us).max(0.0) as u64));
     Ok(Served { next, jobs, unknown })
+}
+
+/// The token in an entry of `run`.
+pub(crate) fn token_of(entry: &str) -> &str {
+    entry.split_once(':').map_or(entry, |(_number, token)| token)
 }
 
 /// Reads the records of what was served and starts them; an answer that is lost leaves them to `recover`.
@@ -110,15 +115,15 @@ async fn start(pool: &Pool, served: &Served, permits: Vec<OwnedSemaphorePermit>)
     let records: Vec<Option<Vec<u8>>> = pool
         .commands
         .try_call(async |mut connection| {
-            let tokens: Vec<&str> = served.jobs.iter().map(|(_, token)| token.as_str()).collect();
+            let tokens: Vec<&str> = served.jobs.iter().map(|entry| token_of(entry)).collect();
             redis::cmd("HMGET").arg(&pool.keys.held).arg(tokens).query_async(&mut connection).await
         })
         .await?;
     let mut hands = Vec::with_capacity(records.len());
-    for (((id, token), record), permit) in served.jobs.iter().zip(records).zip(permits) {
+    for ((entry, record), permit) in served.jobs.iter().zip(records).zip(permits) {
         match record {
-            Some(record) => hands.extend(hand(pool, id.clone(), token.clone(), &record, 1, permit)),
-            None => remove(pool, id, token).await,
+            Some(record) => hands.extend(hand(pool, entry.clone(), &record, 1, permit)),
+            None => remove(pool, entry).await,
         }
     }
     tell_rates(pool, &served.unknown, &hands).await?;
@@ -171,21 +176,15 @@ async fn pace_pairs(pool: &Pool, hands: &[Hand]) -> RedisResult<Vec<i64>> {
 }
 
 /// Removes an entry of `run` whose job was settled meanwhile: nothing is left to run.
-async fn remove(pool: &Pool, id: &str, token: &str) {
-    let args = [GROUP.as_bytes(), pool.options.worker.as_bytes(), b"0", id.as_bytes(), token.as_bytes()];
-    let keys = [pool.keys.jobs.as_str(), &pool.keys.held, &pool.keys.run];
+async fn remove(pool: &Pool, entry: &str) {
+    let token = token_of(entry);
+    let args = [GROUP.as_bytes(), pool.options.worker.as_bytes(), b"0", entry.as_bytes(), token.as_bytes()];
+    let keys = [pool.keys.jobs.as_str(), &pool.keys.held, &pool.run, &pool.lost_lease, &pool.keys.takeovers];
     pool.script("done", &script::DONE, &keys, &args).await;
 }
 
 /// A job from a lane, delivered `times` in this place; none, and it waits, if only a newer program can read it.
-pub(crate) fn hand(
-    pool: &Pool,
-    id: String,
-    token: String,
-    record: &[u8],
-    times: u32,
-    permit: OwnedSemaphorePermit,
-) -> Option<Hand> {
+pub(crate) fn hand(pool: &Pool, id: String, record: &[u8], times: u32, permit: OwnedSemaphorePermit) -> Option<Hand> {
     let unpacked = unpack(record);
     let (chosen, before, payload) = match unpacked {
         Unpacked::Job { priority, deliveries, payload } => (Some(priority), deliveries, payload),
@@ -196,6 +195,7 @@ pub(crate) fn hand(
     let mut lane = pool.lane_of(payload.as_deref());
     // Whoever put it into the queue may have chosen another priority than the router would.
     lane.priority = chosen.unwrap_or(lane.priority);
+    let token = token_of(&id).to_owned();
     let hand = Hand { source: Source::Run, id, token, lane, payload, deliveries: before + times, _permit: permit };
     if unpacked == Unpacked::Newer {
         tracing::info!(token = hand.token, "the job was written by a newer version; it waits for a worker of that");
@@ -205,37 +205,57 @@ pub(crate) fn hand(
     Some(hand)
 }
 
-/// Starts what an answer that was lost had served to us.
-async fn recover(pool: &Pool) {
-    let lost = match pool.list_lost(Source::Run, "token").await {
-        Ok(lost) if !lost.is_empty() => lost,
-        Ok(_) => return,
-        Err(error) => return tracing::debug!(%error, "the pending list could not be read"),
-    };
-    let permits = pool.permits(lost.len());
-    let lost: Vec<(Entry, u32)> = lost.into_iter().map(|entry| (entry, 1)).collect();
-    start_run_entries(pool, lost, permits).await;
+/// What `run` has of this worker and nobody here works on. An answer that was lost leaves such entries, and so does the
+/// end of a job for a moment: only what is seen twice, some time apart, was lost.
+#[derive(Debug, Default)]
+struct Lost {
+    seen: HashSet<String>,
+    looked_at: Option<Instant>,
 }
 
-/// Starts entries of the stream `run` (with how often each was delivered); those whose job is gone are removed.
-pub(crate) async fn start_run_entries(pool: &Pool, entries: Vec<(Entry, u32)>, permits: Vec<OwnedSemaphorePermit>) {
-    let mut permits = permits.into_iter();
-    for (entry, times) in entries {
-        let Some(permit) = permits.next() else { return };
-        let token = entry.value.and_then(|token| String::from_utf8(token).ok()).unwrap_or_default();
+impl Lost {
+    /// Starts what was lost, if it is time to look again.
+    async fn recover(&mut self, pool: &Pool) {
+        let pause = pool.options.lease / 4;
+        if self.looked_at.is_some_and(|looked_at| looked_at.elapsed() < pause) {
+            return;
+        }
+        self.looked_at = Some(Instant::now());
+        let entries: RedisResult<HashSet<String>> = pool
+            .commands
+            .try_call(async |mut connection| redis::cmd("SMEMBERS").arg(&pool.run).query_async(&mut connection).await)
+            .await;
+        let mut entries = match entries {
+            Ok(entries) => entries,
+            Err(error) => return tracing::debug!(%error, "what this worker was served could not be read"),
+        };
+        entries.retain(|entry| !pool.is_in_hand(Source::Run, entry));
+        let lost: Vec<(String, u32)> = entries.intersection(&self.seen).map(|entry| (entry.clone(), 1)).collect();
+        self.seen = entries;
+        if !lost.is_empty() {
+            tracing::info!(count = lost.len(), "jobs of a lost answer are started");
+            let permits = pool.permits(lost.len());
+            start_entries(pool, lost, permits).await;
+        }
+    }
+}
+
+/// Starts entries of `run` (with how often each was delivered); those whose job is gone are removed.
+pub(crate) async fn start_entries(pool: &Pool, entries: Vec<(String, u32)>, permits: Vec<OwnedSemaphorePermit>) {
+    for ((entry, times), permit) in entries.into_iter().zip(permits) {
         let record: Option<Vec<u8>> = pool
             .commands
             .call("held", async |mut connection| {
-                redis::cmd("HGET").arg(&pool.keys.held).arg(&token).query_async(&mut connection).await
+                redis::cmd("HGET").arg(&pool.keys.held).arg(token_of(&entry)).query_async(&mut connection).await
             })
             .await;
         match record {
             Some(record) => {
-                if let Some(hand) = hand(pool, entry.id, token, &record, times, permit) {
+                if let Some(hand) = hand(pool, entry, &record, times, permit) {
                     pool.start_or_reject(hand);
                 }
             }
-            None => remove(pool, &entry.id, &token).await,
+            None => remove(pool, &entry).await,
         }
     }
 }

@@ -29,6 +29,12 @@ pub(crate) const BLOCK: Duration = Duration::from_millis(500);
 pub struct Pool {
     pub(crate) options: Options,
     pub(crate) keys: Keys,
+    /// The set of what this worker was served from lanes.
+    pub(crate) run: String,
+    /// The key that says that another worker took over entries of the intake from this one.
+    pub(crate) lost_lease: String,
+    /// Numbers of jobs served from lanes: one that comes back is another entry.
+    pub(crate) served: AtomicU64,
     pub(crate) router: Router,
     pub(crate) on_rejected: OnRejected,
     /// Blocking reads have a connection of their own.
@@ -64,8 +70,12 @@ impl Pool {
         // Both channels are bounded by the capacity: whatever is in them holds a permit.
         let (deliver, delivered) = mpsc::unbounded_channel();
         let (verdicts, verdicts_receiver) = mpsc::unbounded_channel();
+        let keys = Keys::new(&options.namespace);
         let pool = Self {
-            keys: Keys::new(&options.namespace),
+            run: keys.run(&options.worker),
+            lost_lease: keys.lost_lease(&options.worker),
+            served: AtomicU64::new(0),
+            keys,
             router,
             on_rejected,
             intake: Link::new(client.clone(), BLOCK + RESPONSE_TIMEOUT),
@@ -191,37 +201,36 @@ impl Pool {
             .sane()
     }
 
-    pub(crate) fn stream(&self, source: Source) -> &str {
-        match source {
-            Source::Jobs => &self.keys.jobs,
-            Source::Run => &self.keys.run,
+    /// Numbers for up to `most` jobs; returns the first.
+    pub(crate) fn numbers(&self, most: usize) -> u64 {
+        self.served.fetch_add(most as u64, Ordering::Relaxed)
+    }
+
+    pub(crate) fn lease_ms(&self) -> u64 {
+        self.options.lease.as_millis() as u64
+    }
+
+    /// Creates the intake and its group of consumers where they are missing (first start, lost Redis).
+    pub(crate) async fn create_group(&self) -> RedisResult<()> {
+        let created: RedisResult<Value> = self
+            .commands
+            .try_call(async |mut connection| {
+                redis::cmd("XGROUP")
+                    .arg(&["CREATE", &self.keys.jobs, GROUP, "0", "MKSTREAM"])
+                    .query_async(&mut connection)
+                    .await
+            })
+            .await;
+        match created {
+            Err(error) if error.code() != Some("BUSYGROUP") => Err(error),
+            _ => Ok(()),
         }
     }
 
-    /// Creates both streams and their group of consumers where they are missing (first start, lost Redis).
-    pub(crate) async fn create_groups(&self) -> RedisResult<()> {
-        for stream in [&self.keys.jobs, &self.keys.run] {
-            let created: RedisResult<Value> = self
-                .commands
-                .try_call(async |mut connection| {
-                    redis::cmd("XGROUP")
-                        .arg(&["CREATE", stream, GROUP, "0", "MKSTREAM"])
-                        .query_async(&mut connection)
-                        .await
-                })
-                .await;
-            match created {
-                Err(error) if error.code() != Some("BUSYGROUP") => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Repairs what an error of the streams tells of: a missing group (Redis was emptied) is created again.
+    /// Repairs what an error of the intake tells of: a missing group (Redis was emptied) is created again.
     pub(crate) async fn mend(&self, error: &RedisError) {
         if (error.code() == Some("NOGROUP") || error.to_string().contains("NOGROUP"))
-            && let Err(error) = self.create_groups().await
+            && let Err(error) = self.create_group().await
         {
             tracing::warn!(%error, "the group of consumers could not be created");
         }
@@ -242,28 +251,23 @@ impl Pool {
                 if let Err(error) = &answer
                     && error.to_string().contains("NOGROUP")
                 {
-                    self.create_groups().await?;
+                    self.create_group().await?;
                 }
                 answer
             })
             .await
     }
 
-    /// Lists up to `most` pending entries from an id on (`-`: the first): this worker's own, or anybody's that are idle.
+    /// Lists up to `most` pending entries of the intake from an id on (`-`: the first): this worker's own, or anybody's
+    /// that are idle.
     ///
     /// Unlike reading the group's history it leaves the count of deliveries alone.
-    pub(crate) async fn list_pending(
-        &self,
-        source: Source,
-        whose: Whose,
-        from: &str,
-        most: usize,
-    ) -> RedisResult<Vec<Pending>> {
+    pub(crate) async fn list_pending(&self, whose: Whose, from: &str, most: usize) -> RedisResult<Vec<Pending>> {
         let rows: Vec<(String, String, i64, u32)> = self
             .commands
             .try_call(async |mut connection| {
                 let mut command = redis::cmd("XPENDING");
-                command.arg(&[self.stream(source), GROUP]);
+                command.arg(&[self.keys.jobs.as_str(), GROUP]);
                 if let Whose::Idle(idle) = whose {
                     command.arg("IDLE").arg(idle.as_millis() as u64);
                 }
@@ -277,10 +281,10 @@ impl Pool {
         Ok(rows.into_iter().map(|(id, _, _, deliveries)| Pending { id, deliveries }).collect())
     }
 
-    /// Lists entries that are pending for this worker but not in hand: answers that were lost on the way.
-    pub(crate) async fn list_lost(&self, source: Source, field: &str) -> RedisResult<Vec<Entry>> {
-        let mut lost = self.list_pending(source, Whose::Own, "-", LOST_MAX).await?;
-        lost.retain(|pending| !self.is_in_hand(source, &pending.id));
+    /// Lists entries of the intake that are pending for this worker but not in hand: answers that were lost on the way.
+    pub(crate) async fn list_lost(&self) -> RedisResult<Vec<Entry>> {
+        let mut lost = self.list_pending(Whose::Own, "-", LOST_MAX).await?;
+        lost.retain(|pending| !self.is_in_hand(Source::Jobs, &pending.id));
         if lost.is_empty() {
             return Ok(Vec::new());
         }
@@ -289,12 +293,12 @@ impl Pool {
             .try_call(async |mut connection| {
                 let mut pipeline = redis::pipe();
                 for pending in &lost {
-                    pipeline.cmd("XRANGE").arg(&[self.stream(source), &pending.id, &pending.id]);
+                    pipeline.cmd("XRANGE").arg(&[&self.keys.jobs, &pending.id, &pending.id]);
                 }
                 pipeline.query_async(&mut connection).await
             })
             .await?;
-        Ok(answers.into_iter().flat_map(|answer| super::entry::list_entries(answer, field)).collect())
+        Ok(answers.into_iter().flat_map(|answer| super::entry::list_entries(answer, "job")).collect())
     }
 }
 

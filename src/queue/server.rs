@@ -86,7 +86,7 @@ async fn read_server(connection: &mut MultiplexedConnection, keys: &Keys) -> Red
         memory: (count("used_memory"), count("maxmemory")),
         time: DateTime::from_timestamp(seconds, micros * 1_000).unwrap_or_default(),
         our_time,
-        groups: has_group(connection, &keys.jobs).await? && has_group(connection, &keys.run).await?,
+        groups: has_group(connection, &keys.jobs).await?,
     })
 }
 

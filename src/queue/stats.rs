@@ -297,12 +297,15 @@ pub(crate) async fn read_workers(connection: &mut MultiplexedConnection, keys: &
     Ok(all.iter().filter_map(|json| serde_json::from_str(json).ok()).collect())
 }
 
-/// Reads all depths in one round trip; a stream that does not exist yet is empty.
+/// Reads all depths in two round trips or three; a stream that does not exist yet is empty.
 pub(crate) async fn read_stats(connection: &mut MultiplexedConnection, keys: &Keys) -> RedisResult<Stats> {
     let mut pipeline = redis::pipe();
-    pipeline.cmd("XLEN").arg(&keys.jobs).cmd("XLEN").arg(&keys.run).cmd("HLEN").arg(&keys.held);
+    pipeline.cmd("XLEN").arg(&keys.jobs).cmd("HLEN").arg(&keys.held);
     pipeline.cmd("ZCARD").arg(&keys.delayed).cmd("XLEN").arg(&keys.rejected);
-    let (jobs, run, held, delayed, rejected): (u64, u64, u64, u64, u64) = pipeline.query_async(connection).await?;
+    pipeline.cmd("ZRANGE").arg(&keys.leases).arg(0).arg(-1);
+    let (jobs, held, delayed, rejected, holders): (u64, u64, u64, u64, Vec<String>) =
+        pipeline.query_async(connection).await?;
+    let run = count_run(connection, keys, &holders).await?;
     let jobs_pending = read_pending(connection, &keys.jobs).await?;
     let waiting_in_lanes = held.saturating_sub(delayed).saturating_sub(run);
     let workers = read_workers(connection, keys).await?;
@@ -315,6 +318,19 @@ pub(crate) async fn read_stats(connection: &mut MultiplexedConnection, keys: &Ke
         workers: workers.iter().filter(|worker| now - worker.seen_at <= WORKER_STALE).count() as u64,
         oldest_wait_ms: read_oldest_wait(connection, keys, now).await?,
     })
+}
+
+/// How many jobs from lanes these workers have in hand.
+async fn count_run(connection: &mut MultiplexedConnection, keys: &Keys, workers: &[String]) -> RedisResult<u64> {
+    if workers.is_empty() {
+        return Ok(0);
+    }
+    let mut pipeline = redis::pipe();
+    for worker in workers {
+        pipeline.cmd("SCARD").arg(keys.run(worker));
+    }
+    let counts: Vec<u64> = pipeline.query_async(connection).await?;
+    Ok(counts.iter().sum())
 }
 
 async fn read_pending(connection: &mut MultiplexedConnection, stream: &str) -> RedisResult<u64> {

@@ -57,6 +57,7 @@ mod sender; // senders and templates that Meta holds back
 mod sender_template; // templates that Meta holds back
 mod start; // settings that stop a process at its start
 mod stuck; // a lock that somebody keeps
+mod takeover; // what others had in hand from lanes
 mod template; // templates at Meta
 mod template_file; // templates as files: lint, preview, export
 mod template_own; // tenants' own texts, and the language a message goes in

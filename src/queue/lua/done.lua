@@ -1,15 +1,17 @@
--- Acknowledges finished jobs. KEYS: jobs, held, run.
--- ARGV: group of consumers, consumer, number of intake ids, those ids, then per job from a lane: id in `run`, token.
+-- Acknowledges finished jobs. KEYS: jobs, held, run of this worker, lost_lease, takeovers.
+-- ARGV: group of consumers, consumer, number of intake ids, those ids, then per job from a lane: entry in `run`, token.
 -- Returns how many were no longer this consumer's.
 local group, consumer, plain, lost = ARGV[1], ARGV[2], tonumber(ARGV[3]), 0
-local ids, run_ids, tokens = {}, {}, {}
+local ids, entries, tokens, whole = {}, {}, {}, has_kept_leases(KEYS[4])
 for i = 4, 3 + plain do
-    if owned(KEYS[1], group, consumer, ARGV[i]) then ids[#ids + 1] = ARGV[i] else lost = lost + 1 end
+    if whole or owned(KEYS[1], group, consumer, ARGV[i]) then ids[#ids + 1] = ARGV[i] else lost = lost + 1 end
 end
-for i = 4 + plain, #ARGV, 2 do
-    if owned(KEYS[3], group, consumer, ARGV[i]) then
-        run_ids[#run_ids + 1] = ARGV[i]
-        tokens[#tokens + 1] = ARGV[i + 1]
+local served = {}
+for i = 4 + plain, #ARGV, 2 do served[#served + 1] = ARGV[i] end
+for k, ours in ipairs(#served > 0 and redis.call('SMISMEMBER', KEYS[3], unpack(served)) or {}) do
+    if ours == 1 then
+        entries[#entries + 1] = served[k]
+        tokens[#tokens + 1] = ARGV[3 + plain + 2 * k]
     else
         lost = lost + 1
     end
@@ -18,9 +20,9 @@ if #ids > 0 then
     redis.call('XACK', KEYS[1], group, unpack(ids))
     redis.call('XDEL', KEYS[1], unpack(ids))
 end
-if #run_ids > 0 then
+if #entries > 0 then
+    redis.call('SREM', KEYS[3], unpack(entries))
     redis.call('HDEL', KEYS[2], unpack(tokens))
-    redis.call('XACK', KEYS[3], group, unpack(run_ids))
-    redis.call('XDEL', KEYS[3], unpack(run_ids))
+    forget_takeovers(KEYS[5], tokens)
 end
 return lost

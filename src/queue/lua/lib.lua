@@ -11,9 +11,19 @@ local function owned(stream, group, consumer, id)
     return #redis.call('XPENDING', stream, group, id, id, 1, consumer) > 0
 end
 
+-- Nearly always nothing was ever taken over from a consumer, and all that it has is its own.
+-- After Redis lost its last second others may have the same entries again; what they do with them the database decides.
+local function has_kept_leases(lost_lease)
+    return redis.call('EXISTS', lost_lease) == 0
+end
+
 -- Those of these ids (in the order of the stream) that are the consumer's, as a set: one look for all of them.
-local function owned_range(stream, group, consumer, ids)
+local function owned_range(stream, group, consumer, ids, lost_lease)
     local set = {}
+    if has_kept_leases(lost_lease) then
+        for _, id in ipairs(ids) do set[id] = true end
+        return set
+    end
     local from = ids[1]
     -- Others of ours may lie between them, so it goes on until the last was seen.
     while from do
@@ -22,6 +32,16 @@ local function owned_range(stream, group, consumer, ids)
         from = #pending == PENDING_PAGE and '(' .. pending[PENDING_PAGE][1] or nil
     end
     return set
+end
+
+-- A worker holds all that it was served from lanes (`run:<worker>`) by one lease. Time to the millisecond.
+local function lease(leases, worker, lease_ms, now)
+    redis.call('ZADD', leases, string.format('%.0f', math.floor(now / 1000) + tonumber(lease_ms)), worker)
+end
+
+-- Forgets how often jobs were taken over (nearly always no job was).
+local function forget_takeovers(takeovers, tokens)
+    if #tokens > 0 and redis.call('EXISTS', takeovers) == 1 then redis.call('HDEL', takeovers, unpack(tokens)) end
 end
 
 -- Puts a token into its lane and makes the group known to whoever serves lanes.

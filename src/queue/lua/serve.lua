@@ -1,7 +1,7 @@
 -- Serves lanes in turn: the groups that have waited longest for their turn first, priorities within.
--- KEYS: ready, run. ARGV: prefix, group of consumers, consumer, capacity.
+-- KEYS: ready, leases, run of this worker. ARGV: prefix, worker, its lease in ms, capacity, number of the first job.
 -- Returns the next microsecond at which a lane may be served (0: none waits), the time now,
--- per job its id in `run` and its token, and the groups whose rate nobody has told.
+-- per job its entry in `run` (its number, a colon, its token), and the groups whose rate nobody has told.
 -- The caller reads the records itself: a payload costs more here than anywhere.
 local PRIORITIES, GROUPS_MAX = 4, 128
 -- Jobs of one turn, if there are so many: a turn costs as much as some jobs.
@@ -10,13 +10,12 @@ local QUANTUM_MIN = 8
 local PAUSED_US = 60000000
 -- Jobs of paused kinds that are parked in one turn at most.
 local PARK_MAX = 1000
-local prefix, now, left, out = ARGV[1], now_us(), tonumber(ARGV[4]), {}
-local tokens, unknown = {}, {}
+local prefix, now, left, number, out, unknown = ARGV[1], now_us(), tonumber(ARGV[4]), tonumber(ARGV[5]), {}, {}
 local paused = read_paused(prefix)
 if paused.fields['*|*'] then return {'0', string.format('%.0f', now), out, unknown} end
 local groups = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'LIMIT', 0, GROUPS_MAX)
 -- Before anything is taken from a lane: a script that fails halfway is not rolled back.
-if #groups > 0 then redis.pcall('XGROUP', 'CREATE', KEYS[2], ARGV[2], '0', 'MKSTREAM') end
+if #groups > 0 then lease(KEYS[2], ARGV[2], ARGV[3], now) end
 -- Few groups have long turns (fewer commands per job), many have short ones (nobody waits long for a turn).
 local quantum = math.max(QUANTUM_MIN, math.ceil(tonumber(ARGV[4]) / math.max(#groups, 1)))
 for _, group in ipairs(groups) do
@@ -36,9 +35,14 @@ for _, group in ipairs(groups) do
             else
                 popped = redis.call('LPOP', prefix .. 'lane:' .. group .. ':' .. p, open) or {}
             end
-            for _, token in ipairs(popped) do
-                tokens[#tokens + 1] = token
-                redis.call('XADD', KEYS[2], '*', 'token', token)
+            if #popped > 0 then
+                local entries = {}
+                for i, token in ipairs(popped) do
+                    entries[i] = string.format('%d:%s', number, token)
+                    out[#out + 1] = entries[i]
+                    number = number + 1
+                end
+                redis.call('SADD', KEYS[3], unpack(entries))
             end
             open = open - #popped
         end
@@ -52,14 +56,6 @@ for _, group in ipairs(groups) do
             local turn = (count < want and open == 0) and math.max(next_at, now + 1) or now + 1
             redis.call('ZADD', KEYS[1], string.format('%.0f', turn), group)
         end
-    end
-end
-if #tokens > 0 then
-    -- What Redis delivers is what counts: only those entries are pending for this consumer.
-    local read = redis.call('XREADGROUP', 'GROUP', ARGV[2], ARGV[3], 'COUNT', #tokens, 'STREAMS', KEYS[2], '>')
-    for _, entry in ipairs(read[1][2]) do
-        out[#out + 1] = entry[1]
-        out[#out + 1] = entry[2][2]
     end
 end
 local first = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
