@@ -41,7 +41,11 @@ impl Due {
         let others = (Phase::WarmUp.jobs(plan) + Phase::Trickle.jobs(plan)) * rounds;
         let fates = Fates::count(0..plan.jobs * rounds, plan.poison);
         let taken = fates.sent + fates.retried;
-        let [delivered, read] = if plan.webhook { [taken - READ * rounds, READ * rounds] } else { [0, 0] };
+        let [delivered, read] = match (plan.webhook, plan.statuses) {
+            (true, _) => [taken - READ * rounds, READ * rounds],
+            (_, true) => [0, taken],
+            _ => [0, 0],
+        };
         Self {
             retried: fates.retried as i64,
             refused: fates.refused as i64,

@@ -81,6 +81,19 @@ impl Stub {
         bail!("the stub ended")
     }
 
+    /// Has it report the messages that it takes from now on.
+    pub(super) fn report_to(&mut self, port: u16) -> anyhow::Result<()> {
+        writeln!(self.stdin, "report {port}").and_then(|()| self.stdin.flush()).context("the stub ended")
+    }
+
+    /// How many statuses it reported, and the web took.
+    pub(super) fn reported(&mut self) -> anyhow::Result<u64> {
+        self.stdin.write_all(b"reported\n").and_then(|()| self.stdin.flush()).context("the stub ended")?;
+        let mut line = String::new();
+        self.stdout.read_line(&mut line)?;
+        line.trim().parse().context("the stub did not tell what it reported")
+    }
+
     /// CPU time that it used so far.
     pub(super) fn cpu(&self) -> Option<Duration> {
         proc::cpu(self.child.0.id())

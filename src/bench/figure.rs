@@ -44,6 +44,7 @@ figures! {
     REDIS_CPU "redis_cpu_us_per_job" "CPU per job, Redis" "µs" 1;
     STUB_CPU "stub_cpu_us_per_job" "CPU per job, stub" "µs" 1;
     STATUSES_PER_SECOND "statuses_per_second" "status events/s until applied, of 10,000 offered" "" 0;
+    REPORTED_PER_SECOND "jobs_per_second_reported" "jobs/s, until all three status events of each are applied" "" 0;
     BODY_P50 "body_of_100_ms_p50" "webhook to 200, bodies of 100 statuses, p50" "ms" 2;
     BODY_P99 "body_of_100_ms_p99" "webhook to 200, bodies of 100 statuses, p99" "ms" 2;
     SINGLE_P50 "body_of_1_ms_p50" "webhook to 200, 2,000/s of one status, p50" "ms" 2;
@@ -56,7 +57,7 @@ figures! {
     WAL_BYTES "wal_bytes_per_job" "WAL per job" "bytes" 0;
     REDIS_COMMANDS "redis_commands_per_job" "commands of Redis per job, those of scripts too" "" 2;
     REDIS_BYTES "redis_bytes_per_job" "bytes from and to Redis per job" "bytes" 0;
-    READ_BATCH "read_batch_mean" "jobs per fetch (XREADGROUP)" "" 1;
+    READ_BATCH "read_batch_mean" "jobs per read of the intake (XREADGROUP)" "" 1;
     ADMIT_BATCH "admit_batch_mean" "jobs per transaction that admits" "" 1;
     SETTLE_BATCH "settle_batch_mean" "jobs per transaction that settles" "" 1;
     WRITE_BATCH "write_batch_mean" "steps per transaction, of both kinds" "" 1;

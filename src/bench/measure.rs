@@ -14,11 +14,13 @@ use super::figure::{self, Run, percentile};
 use super::job::{self, Fate, Fates, Phase};
 use super::place::Home;
 use super::stub::Seen;
-use super::{Plan, Tell, proc, store, webhook};
+use super::{Plan, Tell, proc, report, store, webhook};
 use crate::queue::{Queue, Stats};
 
 /// How often the queue is asked whether it is empty; the figure that ends with it is this exact.
 const POLL: Duration = Duration::from_millis(20);
+/// All of them are reported so long after the last job.
+const REPORTED_WITHIN: Duration = Duration::from_mins(2);
 /// A queue that does not move for so long is stuck: longer than two leases and the longest back-off of a test.
 const STUCK_AFTER: Duration = Duration::from_mins(1);
 /// How often progress is told.
@@ -144,6 +146,7 @@ impl<'a> Bench<'a> {
         let jobs = self.plan.jobs;
         (self.tell)(&format!("enqueuing {jobs} jobs"));
         let batches_before = self.batches().await?;
+        let mut web = if self.plan.statuses { Some(self.start_reports().await?) } else { None };
         self.workers.iter().try_for_each(WorkerChild::pause)?;
         let enqueued = self.enqueue(Phase::Full, jobs).await;
         let before = self.cost().await?;
@@ -152,6 +155,11 @@ impl<'a> Bench<'a> {
         enqueued?;
         self.drain().await?;
         let elapsed = started.elapsed();
+        if let Some(web) = &mut web {
+            self.wait_for_reports(jobs).await?;
+            web.check_alive()?;
+            set(run, figure::REPORTED_PER_SECOND, Some(jobs as f64 / started.elapsed().as_secs_f64()));
+        }
         let after = self.cost().await?;
         set(run, figure::JOBS_PER_SECOND_ACKED, Some(jobs as f64 / elapsed.as_secs_f64()));
         after.note(&before, jobs, run);
@@ -163,6 +171,29 @@ impl<'a> Bench<'a> {
         set(run, figure::ADMIT_BATCH, admitted);
         set(run, figure::SETTLE_BATCH, settled);
         Ok(())
+    }
+
+    /// A web to which the stub reports from now on.
+    async fn start_reports(&mut self) -> anyhow::Result<WebChild> {
+        let web = WebChild::start(&place(self.plan, self.home, &self.stub), webhook::APP_SECRET).await?;
+        self.stub.report_to(web.port)?;
+        Ok(web)
+    }
+
+    /// Waits until all statuses of so many jobs were reported and applied.
+    async fn wait_for_reports(&mut self, jobs: usize) -> anyhow::Result<()> {
+        let due = (jobs * report::COURSE.len()) as u64;
+        let waited = Instant::now();
+        loop {
+            let reported = tokio::task::block_in_place(|| self.stub.reported())?;
+            if reported == due {
+                return webhook::wait_until_applied(self.home).await;
+            }
+            if waited.elapsed() > REPORTED_WITHIN {
+                bail!("{reported} statuses were reported within {REPORTED_WITHIN:?} of the last job, and not {due}");
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// Ends the workers in order; says what the stub saw and what is left in the queue.

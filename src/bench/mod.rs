@@ -9,6 +9,7 @@
 //! With `--stored` all runs share one database, for storing takes longer than they do; jobs have numbers of their own.
 //! With `--poison` some jobs end otherwise than well (`job`); each is checked to have ended as it should.
 //! With `--webhook` Meta's status events of all jobs follow, at a fixed rate, through a web of its own (`webhook`).
+//! With `--statuses` the stub reports three of each job while the others are on their way (`report`).
 //! With `--rate` one tenant has all jobs and a slow sender, and another one is measured beside it (`paced`).
 //! With `--ledger` there are neither queue nor stub: jobs go through reservation and posting only (`ledger`).
 //! With `--api` there are no workers: machines submit jobs over HTTP (`api`).
@@ -24,6 +25,7 @@ mod measure;
 mod paced;
 mod place;
 mod proc;
+mod report;
 pub mod scenario;
 mod seed;
 mod store;
@@ -62,6 +64,9 @@ pub struct Plan {
     /// Status events of all jobs too.
     #[serde(default)]
     pub webhook: bool,
+    /// Three status events of each job while others are on their way.
+    #[serde(default)]
+    pub statuses: bool,
     /// Jobs a second of a tenant with all jobs, beside another one; none: everybody as fast as possible.
     #[serde(default)]
     pub rate: Option<u32>,

@@ -3,7 +3,8 @@
 //!
 //! Neither the simulator nor an HTTP framework: what it costs is taken from the same cores that are measured.
 //! It runs in a process of its own: its port is the first line on stdout; the line `seen` on stdin makes it tell
-//! what it saw; it ends when stdin is closed, so it never outlives the bench.
+//! what it saw, `report PORT` makes it report the messages from then on to a web (`report`), and `reported` tell how many
+//! statuses that were; it ends when stdin is closed, so it never outlives the bench.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -18,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use uuid::Uuid;
 
 use super::job::{REFUSED_TO, RETRIED_TO};
+use super::report::{self, Reports, Taken};
 use crate::whatsapp::Opaque;
 
 /// Far more than any request of ours has; a client that sends more is cut off.
@@ -40,6 +42,7 @@ pub(super) struct Seen {
 struct Counted {
     notifications: Mutex<HashMap<Uuid, Seen>>,
     answers: AtomicU64,
+    reports: Arc<Reports>,
 }
 
 /// Runs the stub until stdin is closed.
@@ -60,6 +63,17 @@ pub async fn run(latency: Duration) -> anyhow::Result<()> {
             };
             answer.push(END.to_owned());
             tell(&answer)?;
+        } else if line == "reported" {
+            tell(&[counted.reports.statuses.load(Ordering::Relaxed).to_string()])?;
+        } else if let Some(port) = line.strip_prefix("report ") {
+            let reporting = report::run(port.parse().context("that is no port")?, counted.reports.clone());
+            tokio::spawn(async {
+                // The bench then finds its stub gone.
+                if let Err(error) = reporting.await {
+                    eprintln!("bench: status events could not be reported: {error:#}");
+                    std::process::exit(1);
+                }
+            });
         }
     }
     Ok(())
@@ -100,7 +114,7 @@ async fn converse(mut stream: TcpStream, latency: Duration, counted: Arc<Counted
                 return Ok(());
             }
         };
-        let reply = reply(&counted, &buffer[head..head + length]);
+        let reply = reply(&counted, &buffer[..head], &buffer[head..head + length]);
         buffer.drain(..head + length);
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
@@ -155,7 +169,7 @@ enum Reply {
 
 /// Decides by the recipient and counts the request for its notification; one that names none counts for the nil id,
 /// which fails the check.
-fn reply(counted: &Counted, body: &[u8]) -> Reply {
+fn reply(counted: &Counted, head: &[u8], body: &[u8]) -> Reply {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
     let send = serde_json::from_slice::<Send<'_>>(body).unwrap_or_default();
     let opaque = send.biz_opaque_callback_data.and_then(|text| text.parse::<Opaque>().ok());
@@ -172,7 +186,16 @@ fn reply(counted: &Counted, body: &[u8]) -> Reply {
     }
     seen.taken += 1;
     drop(notifications);
-    Reply::Taken(counted.answers.fetch_add(1, Ordering::Relaxed))
+    let number = counted.answers.fetch_add(1, Ordering::Relaxed);
+    if let Some(opaque) = opaque {
+        counted.reports.note(|| Taken { sender: sender(head), opaque, number });
+    }
+    Reply::Taken(number)
+}
+
+/// The phone number id in `POST /v25.0/1001/messages …`.
+fn sender(head: &[u8]) -> String {
+    head.split(|byte| *byte == b'/').nth(2).map(String::from_utf8_lossy).unwrap_or_default().into_owned()
 }
 
 fn write_answer(answer: &mut Vec<u8>, reply: Reply) -> std::io::Result<()> {

@@ -24,7 +24,7 @@ use crate::simulator;
 use crate::whatsapp::Opaque;
 
 /// Statuses in one body, and such bodies a second: 10,000 statuses/s.
-const STATUSES: usize = 100;
+pub(super) const STATUSES: usize = 100;
 const BODIES_RATE: u32 = 100;
 /// Bodies of one status a second.
 const SINGLES_RATE: u32 = 2_000;
@@ -43,7 +43,7 @@ pub(super) async fn report_all(home: &Home, web: &mut WebChild, tell: Tell<'_>, 
     ensure!(all.len() >= READ, "--webhook needs at least --jobs {READ}");
     let bodies: Vec<Vec<u8>> = ["sent", "delivered"]
         .into_iter()
-        .flat_map(|status| all.chunks(STATUSES).map(move |chunk| request(chunk, status)))
+        .flat_map(|status| all.chunks(STATUSES).map(move |chunk| request_of(chunk, status)))
         .collect();
     tell(&format!("{} bodies of {STATUSES} statuses, {BODIES_RATE} a second", bodies.len()));
     let statuses = all.len() * 2;
@@ -53,7 +53,7 @@ pub(super) async fn report_all(home: &Home, web: &mut WebChild, tell: Tell<'_>, 
     let elapsed = started.elapsed();
     measure::set(run, figure::STATUSES_PER_SECOND, Some(statuses as f64 / elapsed.as_secs_f64()));
     note(run, latencies, [figure::BODY_P50, figure::BODY_P99]);
-    let singles: Vec<Vec<u8>> = all[..READ].chunks(1).map(|one| request(one, "read")).collect();
+    let singles: Vec<Vec<u8>> = all[..READ].chunks(1).map(|one| request_of(one, "read")).collect();
     tell(&format!("{} bodies of one status, {SINGLES_RATE} a second", singles.len()));
     let latencies = post(web.port, singles, SINGLES_RATE, 200).await?;
     wait_until_applied(home).await?;
@@ -67,19 +67,34 @@ pub(super) fn note(run: &mut Run, mut latencies: Vec<f64>, [p50, p99]: [&'static
     measure::set(run, p99, percentile(&latencies, 0.99));
 }
 
-/// A whole signed HTTP request.
-fn request(sent: &[(Sent, Uuid, String)], status: &str) -> Vec<u8> {
+/// A status event of one message.
+pub(super) struct Event {
+    /// The data that Meta echoes.
+    pub(super) opaque: Opaque,
+    /// Meta's id of it.
+    pub(super) wamid: String,
+}
+
+fn request_of(sent: &[(Sent, Uuid, String)], status: &str) -> Vec<u8> {
     let (_, _, sender) = &sent[0];
-    let statuses: Vec<_> = sent
+    let event = |(sent, tenant, _): &(Sent, Uuid, String)| Event {
+        opaque: Opaque { tenant: *tenant, notification: sent.notification, attempt: 1 },
+        wamid: format!("wamid.{:032X}", sent.notification.as_u128()),
+    };
+    request(sender, &sent.iter().map(event).collect::<Vec<_>>(), status)
+}
+
+/// A whole signed HTTP request that tells one status of some messages of a sender.
+pub(super) fn request(sender: &str, events: &[Event], status: &str) -> Vec<u8> {
+    let statuses: Vec<_> = events
         .iter()
-        .map(|(sent, tenant, _)| {
-            let opaque = Opaque { tenant: *tenant, notification: sent.notification, attempt: 1 };
+        .map(|event| {
             json!({
-                "id": format!("wamid.{:032X}", sent.notification.as_u128()),
+                "id": event.wamid,
                 "status": status,
                 "timestamp": Utc::now().timestamp().to_string(),
                 "recipient_id": "6281200000000",
-                "biz_opaque_callback_data": opaque.to_string(),
+                "biz_opaque_callback_data": event.opaque.to_string(),
                 "pricing": { "billable": true, "pricing_model": "PMP", "category": "utility", "type": "regular" },
             })
         })
@@ -121,8 +136,7 @@ pub(super) async fn post(port: u16, requests: Vec<Vec<u8>>, rate: u32, expected:
                 };
                 let due = start + Duration::from_secs(1) * u32::try_from(number)? / rate;
                 sleep_until(due).await;
-                stream.get_mut().write_all(&request).await?;
-                let status = read_answer(&mut stream).await?;
+                let status = send(&mut stream, &request).await?;
                 ensure!(status == expected, "the web answered {status}");
                 latencies.push(due.elapsed().as_secs_f64() * 1_000.0);
             }
@@ -135,7 +149,12 @@ pub(super) async fn post(port: u16, requests: Vec<Vec<u8>>, rate: u32, expected:
     Ok(latencies)
 }
 
-/// Reads one answer of HTTP/1.1; says its status.
+/// Sends a request of HTTP/1.1; says the status of its answer.
+pub(super) async fn send(stream: &mut BufReader<TcpStream>, request: &[u8]) -> anyhow::Result<u16> {
+    stream.get_mut().write_all(request).await?;
+    read_answer(stream).await
+}
+
 async fn read_answer(stream: &mut BufReader<TcpStream>) -> anyhow::Result<u16> {
     let (mut status, mut length) = (0, 0);
     for number in 0.. {
@@ -158,7 +177,8 @@ async fn read_answer(stream: &mut BufReader<TcpStream>) -> anyhow::Result<u16> {
     Ok(status)
 }
 
-async fn wait_until_applied(home: &Home) -> anyhow::Result<()> {
+/// Waits until every body that the web took was applied.
+pub(super) async fn wait_until_applied(home: &Home) -> anyhow::Result<()> {
     let waited = Instant::now();
     while store::is_any_body_open(&home.pool).await? {
         ensure!(waited.elapsed() < APPLIED_WITHIN, "status events were not applied within {APPLIED_WITHIN:?}");

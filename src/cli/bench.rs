@@ -21,6 +21,7 @@ const SCENARIO_RUNS: u32 = 5;
 #[command(after_help = "Examples:\n  kmsnotif bench\n  kmsnotif bench --hot --runs 5 --json > after.json\n  \
     kmsnotif bench --runs 5 --compare before.json\n  kmsnotif bench --latency 100 --concurrency 2000\n  \
     kmsnotif bench --webhook --trickle 0   status events too, at Meta's rate\n  \
+    kmsnotif bench --statuses              three status events of each job beside the jobs\n  \
     kmsnotif bench --rate 80 --jobs 1000000 --trickle-seconds 60\n  \
     kmsnotif bench --ledger --runs 3       only reservation and posting, of one tenant\n  \
     kmsnotif bench --api                   only submitting over HTTP\n  \
@@ -66,6 +67,9 @@ pub struct Args {
     /// Then Meta's status events of all jobs: 10,000/s in bodies of 100, and 2,000/s in bodies of one.
     #[arg(long, conflicts_with = "ledger")]
     webhook: bool,
+    /// Three status events of each job (sent, delivered, read) through a web, while other jobs are on their way.
+    #[arg(long, conflicts_with_all = ["ledger", "api", "rate", "webhook", "poison", "scenarios"])]
+    statuses: bool,
     /// Worker processes.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     workers: u32,
@@ -158,6 +162,7 @@ impl Args {
             ledger: self.ledger,
             api: self.api,
             webhook: self.webhook,
+            statuses: self.statuses,
             jobs: self.jobs as usize,
             warm_up: self.warm_up as usize,
             stored: self.stored as usize,

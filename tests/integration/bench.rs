@@ -45,3 +45,12 @@ async fn runs_beside_stored_notifications_share_a_database_and_each_is_checked()
     assert!(jobs["min"].as_f64() < jobs["max"].as_f64(), "two runs gave one figure: {jobs}");
     app.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_status_events_of_each_job_are_applied_beside_the_jobs() {
+    let app = TestApp::builder().workers(0).start().await;
+    // The check finds a notification that is not read as wrong.
+    let found = answers(&app, &["--statuses"]).await;
+    assert!(found[0]["figures"]["jobs_per_second_reported"]["median"].as_f64().unwrap() > 0.0, "{found:#?}");
+    app.finish().await;
+}
