@@ -5,7 +5,8 @@
 //! 1. A producer XADDs it to the intake; its entry's id is its **token** for good.
 //! 2. A worker reads the intake empty. If the lane's group has nothing waiting and has a token of its pace, the
 //!    job runs at once; otherwise it moves to its lane (hash `held`, list per group and priority).
-//! 3. Lanes are served in turn into the stream `run`; either stream's pending list is the lease of a job in hand.
+//! 3. Lanes are served in turn into the worker's set `run:<worker>`, for which it has one lease; the lease of a job that
+//!    runs straight from the intake is its entry in the pending list.
 //! 4. While it is in hand its lease is renewed, whatever the handler does; a dead worker's jobs are taken over.
 //! 5. The handler's [`Outcome`] acknowledges, delays or rejects it. Only the owner of the lease can.
 mod ack;
