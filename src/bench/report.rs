@@ -60,6 +60,9 @@ impl Reports {
     }
 }
 
+/// A body, and how many statuses it tells of.
+type Body = (Vec<u8>, u64);
+
 /// Reports to the web at this port what is taken from now on, until it fails.
 pub(super) async fn run(port: u16, reports: Arc<Reports>) -> anyhow::Result<()> {
     *reports.lock() = Some(Vec::new());
@@ -88,8 +91,8 @@ pub(super) async fn run(port: u16, reports: Arc<Reports>) -> anyhow::Result<()> 
     }
 }
 
-/// Bodies of one status of these messages, each with how many it tells of.
-fn requests(taken: &[Taken], status: &str) -> Vec<(Vec<u8>, u64)> {
+/// Bodies of one status of these messages.
+fn requests(taken: &[Taken], status: &str) -> Vec<Body> {
     let mut by_sender: HashMap<&str, Vec<Event>> = HashMap::new();
     for Taken { sender, opaque, number } in taken {
         by_sender.entry(sender).or_default().push(Event { opaque: *opaque, wamid: format!("wamid.{number:032X}") });
@@ -102,11 +105,7 @@ fn requests(taken: &[Taken], status: &str) -> Vec<(Vec<u8>, u64)> {
         .collect()
 }
 
-async fn post(
-    port: u16,
-    waiting: Arc<Mutex<mpsc::Receiver<(Vec<u8>, u64)>>>,
-    reports: Arc<Reports>,
-) -> anyhow::Result<()> {
+async fn post(port: u16, waiting: Arc<Mutex<mpsc::Receiver<Body>>>, reports: Arc<Reports>) -> anyhow::Result<()> {
     let mut stream = BufReader::new(TcpStream::connect(("127.0.0.1", port)).await?);
     loop {
         let next = waiting.lock().await.recv().await;

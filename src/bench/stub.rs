@@ -70,7 +70,7 @@ pub async fn run(latency: Duration) -> anyhow::Result<()> {
             tokio::spawn(async {
                 // The bench then finds its stub gone.
                 if let Err(error) = reporting.await {
-                    eprintln!("bench: status events could not be reported: {error:#}");
+                    let _ = writeln!(std::io::stderr(), "bench: status events could not be reported: {error:#}");
                     std::process::exit(1);
                 }
             });

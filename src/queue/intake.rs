@@ -200,7 +200,6 @@ async fn move_to_lanes(pool: &Pool, moved: &[(Lane, Entry)]) {
         for (((lane, entry), record), priority) in chunk.iter().zip(&records).zip(&priorities) {
             args.extend([entry.id.as_bytes(), lane.group.as_bytes(), priority.as_bytes(), record]);
         }
-        let keys = [pool.keys.jobs.as_str(), &pool.keys.held, &pool.keys.ready, &pool.lost_lease];
-        pool.script("move", &script::MOVE, &keys, &args).await;
+        pool.script("move", &script::MOVE, &[&pool.keys.jobs, &pool.keys.held, &pool.keys.ready], &args).await;
     }
 }

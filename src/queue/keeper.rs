@@ -135,13 +135,13 @@ pub(crate) async fn take_over_idle(pool: Arc<Pool>) {
 }
 
 /// What died with its worker, how often it was delivered before, and how to say which it is.
-struct Left<T> {
-    deliveries: u32,
-    place: T,
+pub(crate) struct Left<T> {
+    pub(crate) deliveries: u32,
+    pub(crate) place: T,
 }
 
 /// Those that may be started now: of what may kill its workers one at a time.
-fn without_suspects<T>(pool: &Pool, left: Vec<Left<T>>) -> Vec<Left<T>> {
+pub(crate) fn without_suspects<T>(pool: &Pool, left: Vec<Left<T>>) -> Vec<Left<T>> {
     let (mut suspects, mut left): (Vec<_>, Vec<_>) =
         left.into_iter().partition(|left| left.deliveries + 1 >= SUSPECTED_FROM);
     suspects.truncate(usize::from(!pool.has_suspect()));
@@ -150,12 +150,12 @@ fn without_suspects<T>(pool: &Pool, left: Vec<Left<T>>) -> Vec<Left<T>> {
 }
 
 /// Places for some of these, at least one; none when the pool stops.
-async fn places(pool: &Pool, most: usize) -> Option<Vec<OwnedSemaphorePermit>> {
+pub(crate) async fn places(pool: &Pool, most: usize) -> Option<Vec<OwnedSemaphorePermit>> {
     let first = tokio::select! {
         () = pool.stopped() => return None,
         permit = pool.capacity.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
     };
-    let mut permits = pool.permits(most - 1);
+    let mut permits = pool.permits(most.saturating_sub(1));
     permits.push(first);
     Some(permits)
 }

@@ -9,6 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::entry::{Source, text};
 use super::hand::{Hand, Verdict};
+use super::keeper::{self, Left};
 use super::key::GROUP;
 use super::link::Backoff;
 use super::pool::Pool;
@@ -199,7 +200,7 @@ pub(crate) fn hand(pool: &Pool, id: String, record: &[u8], times: u32, permit: O
     let hand = Hand { source: Source::Run, id, token, lane, payload, deliveries: before + times, _permit: permit };
     if unpacked == Unpacked::Newer {
         tracing::info!(token = hand.token, "the job was written by a newer version; it waits for a worker of that");
-        let _ = pool.verdicts.send((Arc::new(hand), Verdict::Newer));
+        pool.end(hand, Verdict::Newer);
         return None;
     }
     Some(hand)
@@ -230,26 +231,56 @@ impl Lost {
             Err(error) => return tracing::debug!(%error, "what this worker was served could not be read"),
         };
         entries.retain(|entry| !pool.is_in_hand(Source::Run, entry));
-        let lost: Vec<(String, u32)> = entries.intersection(&self.seen).map(|entry| (entry.clone(), 1)).collect();
+        let lost: Vec<String> = entries.intersection(&self.seen).cloned().collect();
         self.seen = entries;
-        if !lost.is_empty() {
-            tracing::info!(count = lost.len(), "jobs of a lost answer are started");
-            let permits = pool.permits(lost.len());
-            start_entries(pool, lost, permits).await;
+        if let Err(error) = start_lost(pool, lost).await {
+            tracing::debug!(%error, "what was lost could not be started; the next look tries again");
         }
     }
 }
 
-/// Starts entries of `run` (with how often each was delivered); those whose job is gone are removed.
+async fn start_lost(pool: &Pool, lost: Vec<String>) -> RedisResult<()> {
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let times: Vec<Option<u32>> = pool
+        .commands
+        .try_call(async |mut connection| {
+            let tokens: Vec<&str> = lost.iter().map(|entry| token_of(entry)).collect();
+            redis::cmd("HMGET").arg(&pool.keys.takeovers).arg(tokens).query_async(&mut connection).await
+        })
+        .await?;
+    let lost = lost.into_iter().zip(times).map(|(entry, times)| Left { deliveries: times.unwrap_or(0), place: entry });
+    let lost = keeper::without_suspects(pool, lost.collect());
+    if lost.is_empty() {
+        return Ok(());
+    }
+    // As long as there is a backlog no place is free by itself.
+    let Some(permits) = keeper::places(pool, lost.len()).await else { return Ok(()) };
+    tracing::info!(count = lost.len().min(permits.len()), "jobs of a lost answer are started");
+    start_entries(pool, lost.into_iter().map(|left| (left.place, left.deliveries + 1)).collect(), permits).await;
+    Ok(())
+}
+
+/// Starts entries of `run` (with how often each was delivered), as far as they are this worker's still and there are
+/// places; those whose job is gone are removed.
 pub(crate) async fn start_entries(pool: &Pool, entries: Vec<(String, u32)>, permits: Vec<OwnedSemaphorePermit>) {
-    for ((entry, times), permit) in entries.into_iter().zip(permits) {
-        let record: Option<Vec<u8>> = pool
-            .commands
-            .call("held", async |mut connection| {
-                redis::cmd("HGET").arg(&pool.keys.held).arg(token_of(&entry)).query_async(&mut connection).await
-            })
-            .await;
+    if entries.is_empty() {
+        return;
+    }
+    let (ours, records): (Vec<bool>, Vec<Option<Vec<u8>>>) = pool
+        .commands
+        .call("held", async |mut connection| {
+            let ids: Vec<&str> = entries.iter().map(|(entry, _)| entry.as_str()).collect();
+            let tokens: Vec<&str> = ids.iter().map(|entry| token_of(entry)).collect();
+            let mut pipeline = redis::pipe();
+            pipeline.cmd("SMISMEMBER").arg(&pool.run).arg(ids).cmd("HMGET").arg(&pool.keys.held).arg(tokens);
+            pipeline.query_async(&mut connection).await
+        })
+        .await;
+    for ((((entry, times), permit), is_ours), record) in entries.into_iter().zip(permits).zip(ours).zip(records) {
         match record {
+            _ if !is_ours => {}
             Some(record) => {
                 if let Some(hand) = hand(pool, entry, &record, times, permit) {
                     pool.start_or_reject(hand);

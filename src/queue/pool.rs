@@ -1,6 +1,7 @@
 //! The shared state of one worker's end of the queue: connections, jobs in hand, capacity, shutdown.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use chrono::DateTime;
 use redis::{Client, RedisError, RedisResult, Script, Value};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
-use super::entry::{Entry, Source, fields_of};
+use super::entry::{self, Source, fields_of};
 use super::hand::{Delivery, Hand, Outcome, Verdict};
 use super::key::{GROUP, Keys};
 use super::link::Link;
@@ -140,37 +141,47 @@ impl Pool {
         permits
     }
 
-    /// Hands a job to the worker, unless it is in hand already (a takeover of our own entry).
-    pub(crate) fn start(&self, hand: Hand) {
+    /// Takes a job into the hand, unless it is there already (a takeover of our own entry).
+    fn take(&self, hand: Hand) -> Option<Arc<Hand>> {
         let hand = Arc::new(hand);
-        let key = (hand.source, hand.id.clone());
         let mut in_hand = self.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
-        if in_hand.contains_key(&key) {
-            return;
+        match in_hand.entry((hand.source, hand.id.clone())) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(place) => Some(place.insert(hand).clone()),
         }
-        in_hand.insert(key, hand.clone());
-        drop(in_hand);
-        // Fails only when the worker is gone; the lease then lapses and another takes over.
-        let _ = self.deliver.send(Delivery(hand));
+    }
+
+    /// Hands a job to the worker.
+    pub(crate) fn start(&self, hand: Hand) {
+        if let Some(hand) = self.take(hand) {
+            // Fails only when the worker is gone; the lease then lapses and another takes over.
+            let _ = self.deliver.send(Delivery(hand));
+        }
+    }
+
+    /// Ends a job that no handler is to see. It is in hand until then, so that nobody takes it for lost.
+    pub(crate) fn end(&self, hand: Hand, verdict: Verdict) {
+        if let Some(hand) = self.take(hand) {
+            let _ = self.verdicts.send((hand, verdict));
+        }
     }
 
     /// As [`start`](Self::start), but a job that was delivered too often may be what kills its workers.
     pub(crate) fn start_or_reject(&self, hand: Hand) {
         if hand.deliveries > DELIVERIES_MAX {
-            let error = "no worker survived it".to_owned();
-            let _ = self.verdicts.send((Arc::new(hand), Verdict::Crashed(error)));
+            self.end(hand, Verdict::Crashed("no worker survived it".to_owned()));
         } else {
             self.start(hand);
         }
     }
 
-    /// As [`start`](Self::start), unless the pair of the job makes it wait until `due_ms`: then it was never in hand.
+    /// As [`start`](Self::start), unless the pair of the job makes it wait until `due_ms`.
     pub(crate) fn start_or_delay(&self, hand: Hand, due_ms: i64) {
         match DateTime::from_timestamp_millis(due_ms).filter(|_| due_ms > 0) {
             None => self.start(hand),
             Some(until) => {
                 metrics::counter!(crate::telemetry::metric::PAIRS_DELAYED).increment(1);
-                let _ = self.verdicts.send((Arc::new(hand), Verdict::Outcome(Outcome::Delay { until })));
+                self.end(hand, Verdict::Outcome(Outcome::Delay { until }));
             }
         }
     }
@@ -236,7 +247,7 @@ impl Pool {
         }
     }
 
-    /// Runs a script until Redis answers. Scripts are atomic and check the owner, so running twice is safe.
+    /// Runs a script until Redis answers: one that checks the owner, or does the same when it runs again.
     pub(crate) async fn script(&self, what: &'static str, script: &Script, keys: &[&str], args: &[&[u8]]) -> Value {
         self.commands
             .call(what, async |mut connection| {
@@ -282,7 +293,7 @@ impl Pool {
     }
 
     /// Lists entries of the intake that are pending for this worker but not in hand: answers that were lost on the way.
-    pub(crate) async fn list_lost(&self) -> RedisResult<Vec<Entry>> {
+    pub(crate) async fn list_lost(&self) -> RedisResult<Vec<entry::Entry>> {
         let mut lost = self.list_pending(Whose::Own, "-", LOST_MAX).await?;
         lost.retain(|pending| !self.is_in_hand(Source::Jobs, &pending.id));
         if lost.is_empty() {
@@ -298,7 +309,7 @@ impl Pool {
                 pipeline.query_async(&mut connection).await
             })
             .await?;
-        Ok(answers.into_iter().flat_map(|answer| super::entry::list_entries(answer, "job")).collect())
+        Ok(answers.into_iter().flat_map(|answer| entry::list_entries(answer, "job")).collect())
     }
 }
 

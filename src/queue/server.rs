@@ -55,7 +55,7 @@ pub struct Server {
     pub time: DateTime<Utc>,
     /// Our clock at that moment.
     pub our_time: DateTime<Utc>,
-    /// Whether workers' groups exist on intake and run.
+    /// Whether the workers' group exists on the intake.
     pub groups: bool,
 }
 

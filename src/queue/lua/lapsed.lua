@@ -1,6 +1,6 @@
 -- What other workers were served from lanes whose lease ran out. KEYS: leases, takeovers. ARGV: prefix, this worker.
 -- Returns per job: its worker, its entry in `run`, how often it was taken over.
--- A worker has no more in hand than its concurrency; these are read at once.
+-- A worker was served little more than its concurrency; all of it is read at once.
 local CHUNK = 1000
 local out = {}
 local now_ms = string.format('%.0f', math.floor(now_us() / 1000))

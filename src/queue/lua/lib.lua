@@ -11,19 +11,9 @@ local function owned(stream, group, consumer, id)
     return #redis.call('XPENDING', stream, group, id, id, 1, consumer) > 0
 end
 
--- Nearly always nothing was ever taken over from a consumer, and all that it has is its own.
--- After Redis lost its last second others may have the same entries again; what they do with them the database decides.
-local function has_kept_leases(lost_lease)
-    return redis.call('EXISTS', lost_lease) == 0
-end
-
 -- Those of these ids (in the order of the stream) that are the consumer's, as a set: one look for all of them.
-local function owned_range(stream, group, consumer, ids, lost_lease)
+local function owned_range(stream, group, consumer, ids)
     local set = {}
-    if has_kept_leases(lost_lease) then
-        for _, id in ipairs(ids) do set[id] = true end
-        return set
-    end
     local from = ids[1]
     -- Others of ours may lie between them, so it goes on until the last was seen.
     while from do

@@ -1,11 +1,11 @@
 -- Moves entries of the intake into their lanes.
--- KEYS: jobs, held, ready, lost_lease. ARGV: prefix, group of consumers, consumer, then per entry: id, lane group, priority, record.
+-- KEYS: jobs, held, ready. ARGV: prefix, group of consumers, consumer, then per entry: id, lane group, priority, record.
 -- Written in few large commands: a hundred thousand entries may wait to be sorted.
 local CHUNK = 1000
 local prefix, now = ARGV[1], string.format('%.0f', now_us())
 local ids, moved, records, lanes, groups = {}, {}, {}, {}, {}
 for i = 4, #ARGV, 4 do ids[#ids + 1] = ARGV[i] end
-local ours = owned_range(KEYS[1], ARGV[2], ARGV[3], ids, KEYS[4])
+local ours = owned_range(KEYS[1], ARGV[2], ARGV[3], ids)
 for i = 4, #ARGV, 4 do
     local id, group, priority = ARGV[i], ARGV[i + 1], ARGV[i + 2]
     if ours[id] then
