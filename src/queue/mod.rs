@@ -26,6 +26,8 @@ mod pause;
 mod pool;
 mod record;
 mod script;
+#[cfg(test)]
+mod script_test;
 mod search;
 mod server;
 mod stats;

@@ -1,8 +1,10 @@
 //! What others had in hand from lanes: taken over when their lease runs out, counted, and never lost.
 
+use std::time::Duration;
+
 use redis::Value;
 
-use crate::harness::{Draft, TestApp, registration, until};
+use crate::harness::{Draft, OwnRedis, TestApp, registration, until, until_seen};
 
 /// A token as the intake would have given it.
 const TOKEN: &str = "1763800000000-0";
@@ -67,7 +69,7 @@ async fn a_lease_that_holds_keeps_its_jobs() {
     app.enqueue(&registration("OTHER")).await;
     app.wait_for("OTHER", "read").await;
     // Several times what a worker waits before it looks again.
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(app.stats().await.running, 1);
     assert_eq!(app.simulator.requests(), 1);
     redis(&app, &["ZADD", &app.namespace.key("leases"), "1", "dead"]).await;
@@ -106,5 +108,25 @@ async fn what_an_earlier_version_had_in_hand_is_put_back_into_its_lane() {
     app.wait_for("EARLIER", "read").await;
     assert_eq!(redis(&app, &["XLEN", &run]).await, Value::Int(0));
     assert_eq!(app.simulator.requests(), 1);
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_is_renewed_while_redis_is_full() {
+    let own = OwnRedis::start();
+    let app = TestApp::builder().redis(&own.url).start().await;
+    let leases = app.namespace.key("leases");
+    let latest = async || -> Vec<(String, i64)> {
+        let command = ["ZRANGE", &leases, "0", "0", "WITHSCORES"];
+        redis::cmd(command[0]).arg(&command[1..]).query_async(&mut app.namespace.connection()).await.unwrap()
+    };
+    until("a first lease", async || (!latest().await.is_empty()).then_some(())).await;
+    redis(&app, &["CONFIG", "SET", "maxmemory", "1"]).await;
+    let before = latest().await;
+    let renewed = |now: &Vec<(String, i64)>| now[0].0 == before[0].0 && now[0].1 >= before[0].1 + 1_000;
+    until_seen(Duration::from_secs(20), "the lease is renewed, and again", latest, renewed).await;
+    redis(&app, &["CONFIG", "SET", "maxmemory", "0"]).await;
+    app.enqueue(&registration("AFTER")).await;
+    app.wait_for("AFTER", "read").await;
     app.finish().await;
 }
