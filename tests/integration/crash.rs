@@ -60,22 +60,28 @@ async fn killed_before_admission_it_is_sent_by_another_worker() {
     app.finish().await;
 }
 
-/// How many jobs this worker has in hand, as Redis has it.
+/// How many jobs this worker has in hand, as Redis has it: from the intake, and from lanes.
 async fn in_hand(app: &TestApp, worker: &Process) -> u64 {
     let mut connection = app.namespace.connection();
-    let (name, mut count) = (format!("-{}-", worker.id()), 0);
-    for stream in ["jobs", "run"] {
-        let consumers: Vec<HashMap<String, redis::Value>> = redis::cmd("XINFO")
-            .arg(&["CONSUMERS", &app.namespace.key(stream), "workers"])
-            .query_async(&mut connection)
-            .await
-            .unwrap_or_default();
-        for consumer in consumers {
-            let of = |field: &str| consumer.get(field).cloned().unwrap_or(redis::Value::Nil);
-            if redis::from_redis_value::<String>(of("name")).unwrap_or_default().contains(&name) {
-                count += redis::from_redis_value::<u64>(of("pending")).unwrap_or_default();
-            }
+    let is_its = |name: &str| name.contains(&format!("-{}-", worker.id()));
+    let consumers: Vec<HashMap<String, redis::Value>> = redis::cmd("XINFO")
+        .arg(&["CONSUMERS", &app.namespace.key("jobs"), "workers"])
+        .query_async(&mut connection)
+        .await
+        .unwrap_or_default();
+    let mut count = 0;
+    for consumer in consumers {
+        let of = |field: &str| consumer.get(field).cloned().unwrap_or(redis::Value::Nil);
+        if is_its(&redis::from_redis_value::<String>(of("name")).unwrap_or_default()) {
+            count += redis::from_redis_value::<u64>(of("pending")).unwrap_or_default();
         }
+    }
+    let leases = app.namespace.key("leases");
+    let holders: Vec<String> =
+        redis::cmd("ZRANGE").arg(&[&leases, "0", "-1"]).query_async(&mut connection).await.unwrap();
+    for holder in holders.iter().filter(|name| is_its(name)) {
+        let run = app.namespace.key(&format!("run:{holder}"));
+        count += redis::cmd("SCARD").arg(run).query_async::<u64>(&mut connection).await.unwrap();
     }
     count
 }

@@ -144,9 +144,7 @@ async fn what_tells_of_purchases_goes_only_when_asked_for_and_only_of_the_newest
         purchase_status(status).data("purchase_id", bought.id.to_string()).data("status", status).with("id", status)
     };
     let jobs = [told("PENDING"), told("PAID"), told("COMPLETED"), purchase_status("FOREIGN"), registration("PATIENT")];
-    // To one number each: several to one have a pace of their own.
-    let jobs: Vec<_> = (1..).zip(jobs).map(|(n, job)| job.to(phone(n))).collect();
-    app.enqueue_all(&jobs).await;
+    app.enqueue_all(&(1..).zip(jobs).map(|(n, job)| job.to(phone(n))).collect::<Vec<_>>()).await;
     app.wait_for_count(LONG, "not_sent", 5).await;
     purchase::store::pay(&app.pool, bought.id, None, "test").await.unwrap();
     let plan = app.run(&refused_with(&["--dry-run", "--json"])).await.ok().json();

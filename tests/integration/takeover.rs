@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::Value;
 
-use crate::harness::{Draft, OwnRedis, TestApp, registration, until, until_seen};
+use crate::harness::{Draft, OwnRedis, TestApp, phone, registration, until, until_seen};
 
 /// A token as the intake would have given it.
 const TOKEN: &str = "1763800000000-0";
@@ -56,6 +56,32 @@ async fn a_job_from_a_lane_that_ended_its_workers_too_often_is_rejected() {
     for key in ["held", "takeovers"] {
         assert_eq!(redis(&app, &["EXISTS", &app.namespace.key(key)]).await, Value::Int(0), "{key}");
     }
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_from_lanes_that_may_have_killed_their_workers_run_one_at_a_time() {
+    let mut app = TestApp::builder().workers(0).start().await;
+    let account = app.lock_account().await;
+    let (dead, takeovers) = (app.namespace.key("run:dead"), app.namespace.key("takeovers"));
+    for n in 0..3 {
+        let token = format!("176380000000{n}-0");
+        let job = registration(&format!("SUSPECT-{n}")).to(phone(n));
+        let record = format!("rs-harapan|1|2:0:registration_confirmed|{}", job.0);
+        redis(&app, &["HSET", &app.namespace.key("held"), &token, &record]).await;
+        redis(&app, &["SADD", &dead, &format!("{n}:{token}")]).await;
+        redis(&app, &["HSET", &takeovers, &token, "2"]).await;
+    }
+    redis(&app, &["ZADD", &app.namespace.key("leases"), "1", "dead"]).await;
+    app.start_worker();
+    until("one is taken over", async || (redis(&app, &["SCARD", &dead]).await != Value::Int(3)).then_some(())).await;
+    // Several times what a worker waits before it looks again.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(redis(&app, &["SCARD", &dead]).await, Value::Int(2));
+    account.rollback().await.unwrap();
+    app.wait_for_count(Duration::from_secs(20), "read", 3).await;
+    app.drain().await;
+    assert_eq!(app.simulator.requests(), 3);
     app.finish().await;
 }
 
