@@ -122,14 +122,12 @@ pub(crate) async fn take_over_idle(pool: Arc<Pool>) {
             _ = tick.tick() => {}
             () = pool.suspect_ended.notified() => {}
         }
-        let taken = async {
-            take_over_intake(&pool).await?;
-            take_over_lanes(&pool).await?;
-            adopt(&pool).await
-        };
-        if let Err(error) = taken.await {
-            pool.mend(&error).await;
-            tracing::debug!(%error, "takeover failed; the next tick tries again");
+        // One that fails keeps nothing back from the others.
+        for taken in [take_over_intake(&pool).await, take_over_lanes(&pool).await, adopt(&pool).await] {
+            if let Err(error) = taken {
+                pool.mend(&error).await;
+                tracing::debug!(%error, "takeover failed; the next tick tries again");
+            }
         }
     }
 }

@@ -297,7 +297,7 @@ pub(crate) async fn read_workers(connection: &mut MultiplexedConnection, keys: &
     Ok(all.iter().filter_map(|json| serde_json::from_str(json).ok()).collect())
 }
 
-/// Reads all depths in two round trips or three; a stream that does not exist yet is empty.
+/// Reads all depths; a stream that does not exist yet is empty.
 pub(crate) async fn read_stats(connection: &mut MultiplexedConnection, keys: &Keys) -> RedisResult<Stats> {
     let mut pipeline = redis::pipe();
     pipeline.cmd("XLEN").arg(&keys.jobs).cmd("HLEN").arg(&keys.held);
