@@ -92,7 +92,8 @@ impl Worker {
             pipeline.set_deadline(Instant::now() + ANSWERS_UNTIL);
             Ok(())
         };
-        monitor.run_with_signal(signal).await?;
+        // As a task, for each job wakes it: the thread of `block_on` would have to be woken by the system.
+        tokio::spawn(monitor.run_with_signal(signal)).await??;
         tracing::info!("worker ended");
         Ok(tasks.check()?)
     }

@@ -22,7 +22,7 @@ use crate::opt_out::OptedOut;
 use crate::queue::Outcome;
 use crate::reminder;
 use crate::render::Category;
-use crate::tenant::{E164, TenantId, phone};
+use crate::tenant::{CountryCode, E164, TenantId, phone};
 
 /// The content hash of an id that was cancelled before its job was seen.
 pub(crate) const CANCELLED_UNSEEN: [u8; 32] = [0; 32];
@@ -34,6 +34,8 @@ pub(crate) struct Request {
     pub(crate) known: Arc<Known>,
     /// None when it is no phone number of anybody.
     pub(crate) recipient: Option<E164>,
+    /// What [`phone::country`] says of it.
+    pub(crate) recipient_country: Option<CountryCode>,
     pub(crate) recipient_hash: Option<[u8; 16]>,
     pub(crate) language: kmsnotif_jobs::Language,
     pub(crate) content_hash: [u8; 32],
@@ -135,9 +137,14 @@ impl<'a> Batch<'a> {
                     return self.decide_again(request, record);
                 }
                 // What it was admitted with stands.
-                let (recipient, recipient_hash) = (*recipient, *recipient_hash);
-                let language = language.unwrap_or(request.language);
-                self.decide_again(&Request { recipient, recipient_hash, language, ..request.clone() }, record)
+                let asked = Request {
+                    recipient: *recipient,
+                    recipient_country: recipient.as_ref().and_then(phone::country),
+                    recipient_hash: *recipient_hash,
+                    language: language.unwrap_or(request.language),
+                    ..request.clone()
+                };
+                self.decide_again(&asked, record)
             }
             Some(existing) if existing.content_hash == CANCELLED_UNSEEN => duplicate(true, &request.job.id),
             Some(existing) if !is_same_content(request, existing) => duplicate(false, &request.job.id),
@@ -283,9 +290,8 @@ impl<'a> Batch<'a> {
         let tenant = &request.known.tenant;
         let home = tenant.configuration.as_ref().map_or(tenant.country, |configuration| configuration.country);
         let configured = PriceKey { country: home, currency: tenant.currency, category: request.category };
-        let abroad = request.recipient.as_ref().and_then(phone::country);
         let today = tenant.local_date(self.now);
-        let (key, price) = self.prices.lookup(abroad, configured, today).ok_or(Reason::NoPrice)?;
+        let (key, price) = self.prices.lookup(request.recipient_country, configured, today).ok_or(Reason::NoPrice)?;
         let used = self.prices_used.entry(key).or_insert(today);
         *used = today.max(*used);
         Ok((price.id, price.amount))

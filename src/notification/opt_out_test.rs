@@ -96,6 +96,7 @@ impl World {
         let known = self.writer.settings.find(&code).unwrap();
         Step::Admit(admit::Request {
             recipient: phone::parse(&job.to, known.tenant.country).ok(),
+            recipient_country: phone::country(&phone::parse(&job.to, known.tenant.country).unwrap()),
             recipient_hash: Some(Self::hash()),
             language: known.tenant.language,
             content_hash: [7; 32],

@@ -221,7 +221,7 @@ pub(crate) fn prepare(
     notification_id: uuid::Uuid,
     started_at: chrono::DateTime<Utc>,
 ) -> admit::Request {
-    let recipient = phone::parse(&job.to, known.tenant.country).ok();
+    let (recipient, recipient_country) = phone::parse_with_country(&job.to, known.tenant.country).ok().unzip();
     let language = job.language.unwrap_or(known.tenant.language);
     let to = recipient.as_ref().map_or(job.to.as_str(), |recipient| recipient.as_str());
     let template = wording::choose(&ctx.templates, &known, job.kind(), language);
@@ -231,6 +231,7 @@ pub(crate) fn prepare(
         recipient_hash: recipient.as_ref().map(|recipient| ctx.hasher.hash(recipient.as_str())),
         job: job.clone(),
         recipient,
+        recipient_country: recipient_country.flatten(),
         language,
         category,
         template_refused: template.is_some_and(|template| withhold::is_refused(&known, template)),

@@ -177,6 +177,7 @@ impl World {
                 Step::Admit(admit::Request {
                     template_refused: false,
                     recipient: phone::parse(&job.to, known.tenant.country).ok(),
+                    recipient_country: phone::country(&phone::parse(&job.to, known.tenant.country).unwrap()),
                     recipient_hash: Some(self.hasher.hash(&job.to)),
                     language: known.tenant.language,
                     content_hash: [7; 32],

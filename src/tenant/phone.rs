@@ -74,8 +74,13 @@ impl fmt::Debug for E164 {
 
 /// Reads a recipient's number, national ones against `country`, and refuses what no one can have.
 pub fn parse(text: &str, country: CountryCode) -> Result<E164, PhoneError> {
+    parse_with_country(text, country).map(|(number, _)| number)
+}
+
+/// As [`parse`], with what [`country`] says of the number, for which it would be read a second time.
+pub fn parse_with_country(text: &str, country: CountryCode) -> Result<(E164, Option<CountryCode>), PhoneError> {
     let number = read(text, country, |number| PHONE_NUMBER_UTIL.is_valid_number(number))?;
-    format(&number).ok_or(PhoneError::Invalid(country))
+    Ok((format(&number).ok_or(PhoneError::Invalid(country))?, country_of(&number)))
 }
 
 /// Reads a sender's number: of a possible length is enough.
@@ -90,8 +95,11 @@ pub fn parse_sender(text: &str, country: CountryCode) -> Result<E164, PhoneError
 ///
 /// None for numbers of no country (satellite networks, international freephone).
 pub fn country(number: &E164) -> Option<CountryCode> {
-    let parsed = PHONE_NUMBER_UTIL.parse(number.as_str(), None).ok()?;
-    let region = PHONE_NUMBER_UTIL.get_region_for_number(&parsed)?;
+    country_of(&PHONE_NUMBER_UTIL.parse(number.as_str(), None).ok()?)
+}
+
+fn country_of(number: &PhoneNumber) -> Option<CountryCode> {
+    let region = PHONE_NUMBER_UTIL.get_region_for_number(number)?;
     let code: &str = &region.as_region_str();
     // Ascension and Tristan da Cunha have numbering plans, but no code of their own in the standard.
     CountryCode::from_str(if matches!(code, "AC" | "TA") { "SH" } else { code }).ok()
@@ -191,7 +199,11 @@ mod tests {
 
     #[test]
     fn the_country_is_that_of_the_numbering_plan() {
-        let of = |text: &str| country(&parse(text, id()).unwrap()).map(|code| code.to_string());
+        let of = |text: &str| {
+            let (number, with) = parse_with_country(text, id()).unwrap();
+            assert_eq!(country(&number), with, "{text}");
+            with.map(|code| code.to_string())
+        };
         assert_eq!(of("+6281234567890").as_deref(), Some("ID"));
         assert_eq!(of("+33612345678").as_deref(), Some("FR"));
         // Canada and the United States share a country code.

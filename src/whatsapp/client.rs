@@ -5,8 +5,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, Request};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request};
 use url::Url;
 
 use super::exchange::{ClientError, Exchange, Failure};
@@ -133,7 +133,8 @@ impl Client {
         sender: &Sender<'_>,
         message: &Outgoing<'_, N, V>,
     ) -> Result<Accepted, SendError> {
-        let mut request = self.request(Method::POST, sender.token, [sender.phone_number_id, "messages"])?;
+        let url = self.url([sender.phone_number_id, "messages"]);
+        let mut request = request(Method::POST, sender.token, &url)?;
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         match self.exchange.run(request, Some(payload::write(message))).await {
             Ok(answer) => answer.accepted(),
@@ -144,8 +145,9 @@ impl Client {
 
     /// Asks Meta about the sender: tells whether number and token are good. Sends nothing.
     pub async fn phone_number(&self, sender: &Sender<'_>) -> Result<PhoneNumber, SendError> {
-        let mut request = self.request(Method::GET, sender.token, [sender.phone_number_id])?;
-        request.url_mut().set_query(Some("fields=id,display_phone_number,verified_name,quality_rating"));
+        let mut url = self.url([sender.phone_number_id]);
+        url.set_query(Some("fields=id,display_phone_number,verified_name,quality_rating"));
+        let request = request(Method::GET, sender.token, &url)?;
         let answer = self.exchange.run(request, None).await.map_err(|failure| match failure {
             Failure::Unsent(reason) | Failure::Unread(reason) => SendError::new(Class::Unavailable, &reason),
         })?;
@@ -161,23 +163,22 @@ impl Client {
         })
     }
 
-    /// A request to the object, or its edge, that these segments name.
-    pub(super) fn request<const N: usize>(
-        &self,
-        method: Method,
-        token: &str,
-        segments: [&str; N],
-    ) -> Result<Request, SendError> {
+    /// The address of the object, or its edge, that these segments name.
+    pub(super) fn url<const N: usize>(&self, segments: [&str; N]) -> Url {
         let mut url = self.root.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             // Pushing encodes, so that an id with a slash stays one segment.
             path.extend(segments);
         }
-        let mut bearer = HeaderValue::try_from(["Bearer ", token].concat())
-            .map_err(|_| SendError::new(Class::SenderBlocked, "the token holds characters that no header can carry"))?;
-        bearer.set_sensitive(true);
-        let mut request = Request::new(method, url);
-        request.headers_mut().insert(AUTHORIZATION, bearer);
-        Ok(request)
+        url
     }
+}
+
+/// A request in the name of whose token it is.
+pub(super) fn request(method: Method, token: &str, url: &Url) -> Result<Request<()>, SendError> {
+    let mut bearer = HeaderValue::try_from(["Bearer ", token].concat())
+        .map_err(|_| SendError::new(Class::SenderBlocked, "the token holds characters that no header can carry"))?;
+    bearer.set_sensitive(true);
+    let request = Request::builder().method(method).uri(url.as_str()).header(AUTHORIZATION, bearer).body(());
+    request.map_err(|error| SendError::new(Class::Unavailable, &format!("the address of the API is none: {error}")))
 }

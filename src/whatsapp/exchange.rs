@@ -8,12 +8,12 @@
 //! 4. On an error or a time-out before step 2 the body is withdrawn, so that it can never be written afterwards:
 //!    such a request was surely not sent. After step 2 nobody knows.
 //!
-//! That proof does not rest on the kinds of error of the HTTP library, and nothing here sends twice: reqwest's own
-//! retries are off, for after an HTTP/2 GOAWAY they repeat requests that the server may have taken on.
-//! What stays is hyper's: a request whose pooled connection closed before taking it goes to another connection.
+//! That proof does not rest on the kinds of error of the HTTP library, and nothing here sends twice: the library repeats
+//! nothing but a request whose pooled connection closed before taking it, which goes to another connection.
 
 use std::error::Error;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -22,7 +22,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, timeout_at};
+use hyper::header::{ACCEPT, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::{Request, Response, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{self, Client};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use tower::{BoxError, Service};
 
 use super::answer::{Answer, retry_after};
 use super::client::Options;
@@ -34,6 +42,9 @@ pub(super) const MANAGED_BYTES_MAX: usize = 1024 * 1024;
 /// So many requests share one line before the next is used, below the 100 streams that servers commonly allow.
 const LINE_REQUESTS: usize = 80;
 
+/// What requests say of who makes them.
+const USER: &str = concat!("kmsnotif/", env!("CARGO_PKG_VERSION"));
+
 /// Says why the client could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -43,9 +54,6 @@ pub enum ClientError {
     /// TLS could not be set up.
     #[error("TLS could not be set up: {0}")]
     Tls(#[from] rustls::Error),
-    /// The HTTP client could not be set up.
-    #[error("the HTTP client could not be set up: {0}")]
-    Http(#[from] reqwest::Error),
 }
 
 /// Why there is no answer.
@@ -67,38 +75,38 @@ pub(super) struct Exchange {
 
 /// One pool of its own: over HTTP/2 that is one connection.
 ///
-/// A server allows about 100 requests at once on an HTTP/2 connection, and reqwest opens only one: with a second
+/// A server allows about 100 requests at once on an HTTP/2 connection, and a pool opens only one: with a second
 /// of latency a single line would end at 100 messages a second.
 #[derive(Debug)]
 struct Line {
-    http: reqwest::Client,
+    http: Client<Connector, OnceBody>,
     in_flight: AtomicUsize,
 }
 
 impl Exchange {
     pub(super) fn new(options: &Options) -> Result<Self, ClientError> {
-        let tls = tls()?;
-        let line = || Ok(Line { http: http(options, tls.clone())?, in_flight: AtomicUsize::new(0) });
-        let lines: Result<_, ClientError> = (0..options.lines.max(1)).map(|_| line()).collect();
-        Ok(Self { lines: lines?, connect_timeout: options.connect_timeout, read_timeout: options.read_timeout })
+        let connector = Connector::new(options, tls()?);
+        let line = |_| Line { http: http(options, connector.clone()), in_flight: AtomicUsize::new(0) };
+        let lines = (0..options.lines.max(1)).map(line).collect();
+        Ok(Self { lines, connect_timeout: options.connect_timeout, read_timeout: options.read_timeout })
     }
 
     /// Sends the request once and reads the answer.
-    pub(super) async fn run(&self, request: reqwest::Request, body: Option<Vec<u8>>) -> Result<Answer, Failure> {
+    pub(super) async fn run(&self, request: Request<()>, body: Option<Vec<u8>>) -> Result<Answer, Failure> {
         self.run_within(request, body, ANSWER_BYTES_MAX).await
     }
 
     /// As [`run`](Self::run), with another limit of what is read.
     pub(super) async fn run_within(
         &self,
-        mut request: reqwest::Request,
+        request: Request<()>,
         body: Option<Vec<u8>>,
         bytes_max: usize,
     ) -> Result<Answer, Failure> {
         let sent = Arc::new(Sent::default());
-        if let Some(body) = body {
-            *request.body_mut() = Some(reqwest::Body::wrap(OnceBody { bytes: Some(body.into()), sent: sent.clone() }));
-        }
+        let mut request = request.map(|()| OnceBody { bytes: body.map(Bytes::from), sent: sent.clone() });
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(USER));
         let line = self.line();
         let _busy = Busy::new(line);
         let mut answer = pin!(answer(&line.http, request, bytes_max));
@@ -107,7 +115,7 @@ impl Exchange {
         let reason = loop {
             match timeout_at(deadline, answer.as_mut()).await {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) => break describe(error),
+                Ok(Err(error)) => break describe(&*error),
                 Err(_) => {}
             }
             // Connecting has its own limit; the read time-out counts from writing.
@@ -148,50 +156,86 @@ impl Drop for Busy<'_> {
 fn tls() -> Result<rustls::ClientConfig, ClientError> {
     let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+    Ok(rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(tls)
+        .with_no_client_auth())
 }
 
-fn http(options: &Options, tls: rustls::ClientConfig) -> Result<reqwest::Client, reqwest::Error> {
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .user_agent(concat!("kmsnotif/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(options.connect_timeout)
+/// Opens connections, over TLS where the address says so; they speak HTTP/2 if the server offers it.
+#[derive(Debug, Clone)]
+struct Connector {
+    /// Cloned for each request: one counter is cheaper than all that it has.
+    https: Arc<HttpsConnector<HttpConnector>>,
+    /// For name, connection and TLS together.
+    within: Duration,
+}
+
+impl Connector {
+    fn new(options: &Options, tls: rustls::ClientConfig) -> Self {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_keepalive(Some(Duration::from_secs(15)));
+        // Shared by the addresses of a name, so that a dead one leaves time for the next.
+        http.set_connect_timeout(Some(options.connect_timeout));
+        let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions();
+        Self { https: Arc::new(https.wrap_connector(http)), within: options.connect_timeout }
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    /// Connections are opened as they are needed, each by itself.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let (mut https, within) = (HttpsConnector::clone(&self.https), self.within);
+        Box::pin(async move {
+            timeout(within, https.call(to)).await.map_err(|_| format!("no connection within {within:?}"))?
+        })
+    }
+}
+
+fn http(options: &Options, connector: Connector) -> Client<Connector, OnceBody> {
+    legacy::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
         .pool_idle_timeout(options.idle_timeout)
         .pool_max_idle_per_host(options.idle_connections_max)
-        .tcp_nodelay(true)
-        .tcp_keepalive(Duration::from_secs(15))
         .http2_keep_alive_interval(Duration::from_secs(10))
         .http2_keep_alive_timeout(Duration::from_secs(5))
-        .retry(reqwest::retry::never())
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .no_proxy()
-        .build()
+        .build(connector)
 }
 
-async fn answer(http: &reqwest::Client, request: reqwest::Request, bytes_max: usize) -> Result<Answer, reqwest::Error> {
-    let mut response = http.execute(request).await?;
-    let header = response.headers().get(reqwest::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+async fn answer(
+    http: &Client<Connector, OnceBody>,
+    request: Request<OnceBody>,
+    bytes_max: usize,
+) -> Result<Answer, BoxError> {
+    let (head, mut content) = http.request(request).await.map(Response::into_parts)?;
+    let header = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = header.and_then(|value| retry_after(value, chrono::Utc::now()));
-    let mut body = Vec::with_capacity(response.content_length().map_or(512, |length| length.min(4096) as usize));
-    while let Some(chunk) = response.chunk().await? {
+    let mut body = Vec::with_capacity(content.size_hint().exact().map_or(512, |length| length.min(4096) as usize));
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut content).poll_frame(cx)).await {
+        // Trailers say nothing that anybody reads.
+        let Ok(chunk) = frame?.into_data() else { continue };
         let room = bytes_max - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         if chunk.len() >= room {
             break; // The rest is dropped with its connection: reading it could take for ever.
         }
     }
-    Ok(Answer { status: response.status().as_u16(), retry_after, body })
+    Ok(Answer { status: head.status.as_u16(), retry_after, body })
 }
 
-/// The causes of an error in one line, without the URL.
-fn describe(error: reqwest::Error) -> String {
-    let error = error.without_url();
+/// An error and its causes in one line.
+fn describe(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

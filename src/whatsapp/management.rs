@@ -4,10 +4,12 @@
 //! an answer nobody read does no harm.
 //! Source: Meta, message templates of the Business Management API, v25.0.
 
-use reqwest::Method;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::client::request;
 use super::exchange::{Failure, MANAGED_BYTES_MAX};
 use super::{Class, Client, SendError};
 
@@ -97,14 +99,15 @@ struct Edited {
 impl Client {
     /// Lists an account's templates from a cursor on.
     pub async fn list_templates(&self, account: &Account<'_>, after: Option<&str>) -> Result<TemplatePage, SendError> {
-        let mut request = self.request(Method::GET, account.token, [account.waba_id, "message_templates"])?;
+        let mut url = self.url([account.waba_id, "message_templates"]);
         {
-            let mut query = request.url_mut().query_pairs_mut();
+            let mut query = url.query_pairs_mut();
             query.append_pair("fields", FIELDS).append_pair("limit", &PAGE.to_string());
             if let Some(after) = after {
                 query.append_pair("after", after);
             }
         }
+        let request = request(Method::GET, account.token, &url)?;
         let answer = self.exchange.run_within(request, None, MANAGED_BYTES_MAX).await.map_err(not_answered)?;
         let page: Page = answer.found()?;
         let cursor = page.paging["cursors"]["after"].as_str().filter(|_| page.paging["next"].is_string());
@@ -117,24 +120,23 @@ impl Client {
 
     /// Creates a template; the review begins.
     pub async fn create_template(&self, account: &Account<'_>, payload: &Value) -> Result<CreatedTemplate, SendError> {
-        let request = self.request(Method::POST, account.token, [account.waba_id, "message_templates"])?;
+        let request = request(Method::POST, account.token, &self.url([account.waba_id, "message_templates"]))?;
         self.write(request, payload).await
     }
 
     /// Edits the template of this id; the review begins again.
     pub async fn edit_template(&self, token: &str, id: &str, payload: &Value) -> Result<(), SendError> {
-        let request = self.request(Method::POST, token, [id])?;
+        let request = request(Method::POST, token, &self.url([id]))?;
         let edited: Edited = self.write(request, payload).await?;
         if edited.success { Ok(()) } else { Err(SendError::new(Class::Unknown, "the answer says no success")) }
     }
 
     async fn write<T: serde::de::DeserializeOwned>(
         &self,
-        mut request: reqwest::Request,
+        mut request: Request<()>,
         payload: &Value,
     ) -> Result<T, SendError> {
-        let json = reqwest::header::HeaderValue::from_static("application/json");
-        request.headers_mut().insert(reqwest::header::CONTENT_TYPE, json);
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let body = Some(payload.to_string().into_bytes());
         self.exchange.run(request, body).await.map_err(not_answered)?.found()
     }
