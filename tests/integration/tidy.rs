@@ -121,11 +121,12 @@ fn redis_is_spoken_to_in_named_places_only() {
 }
 
 #[test]
-fn only_whatsapp_and_the_simulator_name_reqwest() {
-    // Spans go to a collector by the client that is in the tree anyway; no patient's data is in them. People log in by
-    // a provider, who is told nothing but a code of its own.
-    let places = ["src/whatsapp/", "src/simulator/", "src/telemetry/trace.rs", "src/people/oidc/"];
-    assert_only_in(&places, &["reqwest"], &sources(), "HTTP to Meta is whatsapp's affair");
+fn http_to_meta_is_whatsapps_affair() {
+    assert_only_in(&["src/whatsapp/exchange.rs"], &["hyper_util::client"], &sources(), "messages leave in one place");
+    // Spans go to a collector, and the simulator's events to the web; no patient's data is in the one, nor a real one's
+    // in the other. People log in by a provider, who is told nothing but a code of its own.
+    let places = ["src/simulator/", "src/telemetry/trace.rs", "src/people/oidc/"];
+    assert_only_in(&places, &["reqwest"], &sources(), "messages leave by whatsapp's client");
 }
 
 #[test]
