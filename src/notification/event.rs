@@ -40,11 +40,16 @@ struct Event<'a> {
     seq: i32,
     status: &'a str,
     reason: Option<&'a str>,
-    at: String,
+    at: &'a str,
 }
 
-/// The event of a notification's present status, as a line of JSON.
-pub(crate) fn line(tenant: &str, record: &Record, now: DateTime<Utc>) -> String {
+/// A moment as events have it.
+pub(crate) fn at(now: DateTime<Utc>) -> String {
+    now.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// The event of a notification's present status, as a line of JSON; `at` is written once for all of a batch.
+pub(crate) fn line(tenant: &str, record: &Record, at: &str) -> String {
     write(&Event {
         tenant,
         id: &record.job_id,
@@ -52,21 +57,19 @@ pub(crate) fn line(tenant: &str, record: &Record, now: DateTime<Utc>) -> String 
         seq: record.seq,
         status: record.status.as_str(),
         reason: record.reason.as_deref(),
-        at: now.to_rfc3339_opts(SecondsFormat::Millis, true),
+        at,
     })
 }
 
 /// The event of an id that was cancelled before its job was seen: its first, and its last.
 pub(crate) fn cancelled_unseen(tenant: &str, id: &str, notification: Uuid, now: DateTime<Utc>) -> String {
     let (status, reason) = (Status::NotSent.as_str(), Some(Reason::Cancelled.as_str()));
-    let at = now.to_rfc3339_opts(SecondsFormat::Millis, true);
-    write(&Event { tenant, id, notification: Some(notification), seq: 1, status, reason, at })
+    write(&Event { tenant, id, notification: Some(notification), seq: 1, status, reason, at: &at(now) })
 }
 
 /// The event of a job that was rejected: it has no notification.
 pub(crate) fn rejected(tenant: &str, id: &str, error: &str, now: DateTime<Utc>) -> String {
-    let at = now.to_rfc3339_opts(SecondsFormat::Millis, true);
-    write(&Event { tenant, id, notification: None, seq: 0, status: "rejected", reason: Some(error), at })
+    write(&Event { tenant, id, notification: None, seq: 0, status: "rejected", reason: Some(error), at: &at(now) })
 }
 
 fn write(event: &Event<'_>) -> String {

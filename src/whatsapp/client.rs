@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request};
+use rustls::RootCertStore;
 use url::Url;
 
-use super::exchange::{ClientError, Exchange, Failure};
+use super::exchange::{ClientError, Exchange, Failure, roots_of_mozilla};
 use super::scalar::Scalar;
 use super::{Accepted, Class, SendError, payload};
 
@@ -115,6 +116,11 @@ pub struct Client {
 impl Client {
     /// Builds the client; connects to nothing yet.
     pub fn new(options: Options) -> Result<Self, ClientError> {
+        Self::trusting(roots_of_mozilla(), options)
+    }
+
+    /// As [`new`](Self::new), with other roots.
+    pub(super) fn trusting(roots: RootCertStore, options: Options) -> Result<Self, ClientError> {
         let usable = matches!(options.base_url.scheme(), "http" | "https") && options.base_url.has_host();
         let mut root = options.base_url.clone();
         match root.path_segments_mut() {
@@ -122,7 +128,7 @@ impl Client {
             _ => return Err(ClientError::BaseUrl(options.base_url)),
         }
         root.set_query(None);
-        Ok(Self { root, exchange: Exchange::new(&options)? })
+        Ok(Self { root, exchange: Exchange::new(&options, roots)? })
     }
 
     /// Sends one template message, once.

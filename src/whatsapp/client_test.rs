@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
 
-const ACCEPTED: &str = r#"{"messaging_product":"whatsapp","contacts":[{"input":"+62","wa_id":"62"}],"messages":[{"id":"wamid.A","message_status":"accepted"}]}"#;
+pub(super) const ACCEPTED: &str = r#"{"messaging_product":"whatsapp","contacts":[{"input":"+62","wa_id":"62"}],"messages":[{"id":"wamid.A","message_status":"accepted"}]}"#;
 
 fn client(base_url: &str) -> Client {
     let mut options = Options::new(base_url.parse().unwrap(), "v25.0");
@@ -20,7 +20,7 @@ fn client(base_url: &str) -> Client {
     Client::new(options).unwrap()
 }
 
-async fn send(client: &Client) -> Result<Accepted, SendError> {
+pub(super) async fn send(client: &Client) -> Result<Accepted, SendError> {
     let sender = Sender { phone_number_id: "1001", token: "secret-token" };
     let parameters = [("patient_name", "Siti Rahma")];
     let message = Outgoing {

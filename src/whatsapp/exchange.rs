@@ -28,6 +28,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::RootCertStore;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tower::{BoxError, Service};
@@ -84,8 +85,8 @@ struct Line {
 }
 
 impl Exchange {
-    pub(super) fn new(options: &Options) -> Result<Self, ClientError> {
-        let connector = Connector::new(options, tls()?);
+    pub(super) fn new(options: &Options, roots: RootCertStore) -> Result<Self, ClientError> {
+        let connector = Connector::new(options, tls(roots)?);
         let line = |_| Line { http: http(options, connector.clone()), in_flight: AtomicUsize::new(0) };
         let lines = (0..options.lines.max(1)).map(line).collect();
         Ok(Self { lines, connect_timeout: options.connect_timeout, read_timeout: options.read_timeout })
@@ -152,9 +153,12 @@ impl Drop for Busy<'_> {
     }
 }
 
-/// TLS with the roots of Mozilla, compiled in: a machine without certificates works too.
-fn tls() -> Result<rustls::ClientConfig, ClientError> {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+/// The roots of Mozilla, compiled in: a machine without certificates works too.
+pub(super) fn roots_of_mozilla() -> RootCertStore {
+    RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
+}
+
+fn tls(roots: RootCertStore) -> Result<rustls::ClientConfig, ClientError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     Ok(rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -344,7 +348,7 @@ mod tests {
     fn a_line_is_filled_before_the_next_is_used() {
         let mut options = Options::new("http://localhost".parse().unwrap(), "v25.0");
         options.lines = 2;
-        let exchange = Exchange::new(&options).unwrap();
+        let exchange = Exchange::new(&options, roots_of_mozilla()).unwrap();
         let first: Vec<_> = (0..LINE_REQUESTS).map(|_| Busy::new(exchange.line())).collect();
         assert_eq!(exchange.lines[0].in_flight.load(Ordering::Relaxed), LINE_REQUESTS);
         let _second = Busy::new(exchange.line());

@@ -27,6 +27,8 @@ pub mod webhook; // what Meta reports
 
 #[cfg(test)]
 mod client_test;
+#[cfg(test)]
+mod http2_test;
 
 pub use answer::{Accepted, MessageStatus, read_answer};
 pub use class::{Class, OUTCOME_ACCEPTED, Part, Scope, opts_out, reason};

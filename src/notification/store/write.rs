@@ -44,13 +44,14 @@ pub(crate) async fn write(
     insert_entries(tx, &all).await?;
     update_accounts(tx, &all).await?;
     refusal::count(tx, &all, now).await?;
-    Ok(all.into_iter().filter_map(|change| told(change, codes, now)).collect())
+    let at = event::at(now);
+    Ok(all.into_iter().filter_map(|change| told(change, codes, &at)).collect())
 }
 
 /// The event of a change, for the outbox.
-fn told(change: &Change, codes: &HashMap<TenantId, &str>, now: DateTime<Utc>) -> Option<String> {
+fn told(change: &Change, codes: &HashMap<TenantId, &str>, at: &str) -> Option<String> {
     let code = codes.get(&change.record.tenant_id)?;
-    change.told.then(|| event::line(code, &change.record, now))
+    change.told.then(|| event::line(code, &change.record, at))
 }
 
 /// Splits changes so that each round has a notification at most once, in order.
