@@ -4,7 +4,7 @@ use kmsnotif::people::Role;
 use kmsnotif::web;
 use serde::Deserialize;
 
-use crate::harness::{Chromium, Furniture, PHONE_WIDTH, TestApp, Words};
+use crate::harness::{Chromium, Furniture, PHONE_WIDTH, TestApp, Words, until};
 
 /// The headings of screens, by the paths of their words; those of other screens are some words of the language.
 const HEADINGS: &[(&str, &str)] = &[
@@ -93,6 +93,8 @@ struct Screen {
 }
 
 const LOOK: &str = r"
+    // A page that is just being loaded has no words yet.
+    if (document.readyState !== 'complete' || !document.querySelector('h1')) return null;
     const all = (selector, from = document) => [...from.querySelectorAll(selector)];
     const path = address => new URL(address, location).pathname;
     const loaded = performance.getEntriesByType('resource').map(entry => entry.name);
@@ -210,7 +212,7 @@ async fn walk(
         // Who has one tenant is led from there to it.
         let Some(address) = furniture.address(route).filter(|_| route != "/" || !role.is_of_tenant()) else { continue };
         chromium.open(&address).await;
-        let screen: Screen = chromium.ask(LOOK).await;
+        let screen = until("the page is whole", async || chromium.ask::<Option<Screen>>(LOOK).await).await;
         let mut faults = faults(&screen, route, role, words, all, host);
         faults.extend(chromium.complaints().await);
         wrong.extend(faults.into_iter().map(|fault| format!("{role}, {}: {address} {fault}", words.language)));
