@@ -94,7 +94,7 @@ struct Screen {
 
 const LOOK: &str = r"
     // A page that is just being loaded has no words yet.
-    if (document.readyState !== 'complete' || !document.querySelector('h1')) return null;
+    if (document.readyState !== 'complete') return null;
     const all = (selector, from = document) => [...from.querySelectorAll(selector)];
     const path = address => new URL(address, location).pathname;
     const loaded = performance.getEntriesByType('resource').map(entry => entry.name);

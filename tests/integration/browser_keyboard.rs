@@ -4,7 +4,7 @@ use kmsnotif::people::Role;
 use serde::Deserialize;
 use thirtyfour::Key;
 
-use crate::harness::{Chromium, LIMIT, PASSWORD, TestApp, registration, until_seen};
+use crate::harness::{Chromium, LIMIT, PASSWORD, TestApp, registration, until, until_seen};
 
 /// More than any page has places to stop at.
 const STOPS_MAX: usize = 60;
@@ -14,8 +14,6 @@ const STOPS_MAX: usize = 60;
 struct Focus {
     name: String,
     words: String,
-    /// Whether nothing has.
-    none: bool,
     /// Whether a person sees that it has.
     visible: bool,
 }
@@ -25,20 +23,18 @@ const FOCUS: &str = r"
     // The parts of a date and its calendar are marked within the field, by the browser.
     const ring = at.type === 'date' || style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0 || style.boxShadow !== 'none';
     const seen = box.width > 0 && box.right > 0 && box.left < innerWidth && box.bottom > 0 && box.top < innerHeight;
-    return { name: at.name || '', words: (at.innerText || '').trim(), none: at === document.body, visible: ring && seen };";
+    return { name: at.name || '', words: (at.innerText || '').trim(), visible: ring && seen };";
+
+/// Whether the page was painted; a key that is struck before is lost.
+const PAINTED: &str = "return performance.getEntriesByName('first-contentful-paint').length > 0 || null;";
 
 /// Goes on by Tab until this has the focus; every stop must be seen.
 pub async fn tab_to(chromium: &Chromium, wanted: &str) {
+    until("the page is painted", async || chromium.ask::<Option<bool>>(PAINTED).await).await;
     for _ in 0..STOPS_MAX {
         chromium.strike(Key::Tab).await;
-        // Its ring comes softly; and a key struck before the page is painted is lost, so that a person strikes again.
-        let look = async || {
-            let focus = chromium.ask::<Focus>(FOCUS).await;
-            if focus.none {
-                chromium.strike(Key::Tab).await;
-            }
-            focus
-        };
+        // Its ring comes softly.
+        let look = async || chromium.ask::<Focus>(FOCUS).await;
         let focus = until_seen(LIMIT, "the focus is seen", look, |focus| focus.visible).await;
         if focus.name == wanted || focus.words == wanted {
             return;

@@ -80,7 +80,7 @@ async fn a_producer_hears_of_every_step_in_order() {
     app.simulator.pause_webhooks();
     app.enqueue(&registration("EVENTS-1")).await;
     app.wait_for("EVENTS-1", "accepted").await;
-    app.simulator.resume_webhooks();
+    app.deliver_in_order().await;
     app.wait_for_events("EVENTS-1", &["sending", "accepted", "sent", "delivered", "read"]).await;
     let events = app.events().await;
     let seq: Vec<i64> = events.iter().map(|event| event["seq"].as_i64().unwrap()).collect();
@@ -129,7 +129,7 @@ async fn the_same_id_with_other_content_is_rejected_and_the_first_untouched() {
     app.simulator.pause_webhooks();
     app.enqueue(&registration("REUSED")).await;
     app.wait_for("REUSED", "accepted").await;
-    app.simulator.resume_webhooks();
+    app.deliver_in_order().await;
     let before = app.wait_for("REUSED", "read").await;
     app.enqueue(&registration("REUSED").data("patient_name", "Orang Lain")).await;
     let rejected = app.wait_for_rejected(1).await;

@@ -65,7 +65,7 @@ async fn evidence_of_absence_sends_again_once_and_charges_once() {
     app.simulator.pause_webhooks();
     app.resolve_until("sent_again").await;
     app.wait_for("LOST", "accepted").await;
-    app.simulator.resume_webhooks();
+    app.deliver_in_order().await;
     let view = app.wait_for("LOST", "read").await;
     assert_eq!(outcomes(&view), ["unknown", "accepted"]);
     assert_eq!(app.simulator.messages(&faulty(LOST_ONCE)).len(), 1);
