@@ -4,8 +4,8 @@
 -- per job its entry in `run` (its number, a colon, its token), and the groups whose rate nobody has told.
 -- The caller reads the records itself: a payload costs more here than anywhere.
 local PRIORITIES, GROUPS_MAX = 4, 128
--- Jobs of one turn, if there are so many: a turn costs as much as some jobs.
-local QUANTUM_MIN = 8
+-- Jobs of one turn, and of a round of turns, if there are so many: a turn costs as much as some jobs.
+local QUANTUM_MIN, ROUND_MIN = 8, 640
 -- A paused group's turn comes so late; resuming brings it forward.
 local PAUSED_US = 60000000
 -- Jobs of paused kinds that are parked in one turn at most.
@@ -17,7 +17,7 @@ local groups = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f'
 -- Before anything is taken from a lane: a script that fails halfway is not rolled back.
 if #groups > 0 then lease(KEYS[2], ARGV[2], ARGV[3], now) end
 -- Few groups have long turns (fewer commands per job), many have short ones (nobody waits long for a turn).
-local quantum = math.max(QUANTUM_MIN, math.ceil(tonumber(ARGV[4]) / math.max(#groups, 1)))
+local quantum = math.max(QUANTUM_MIN, math.ceil(math.max(ROUND_MIN, tonumber(ARGV[4])) / math.max(#groups, 1)))
 for _, group in ipairs(groups) do
     if left <= 0 then break end
     if is_group_paused(paused, group) then
