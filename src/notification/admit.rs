@@ -96,7 +96,7 @@ pub(crate) struct Batch<'a> {
     /// What each tenant can still reserve.
     pub(crate) available: HashMap<TenantId, Decimal>,
     /// Keys that this transaction took: their notifications are new.
-    pub(crate) inserted: HashSet<(TenantId, String)>,
+    pub(crate) inserted: HashSet<(TenantId, &'a str)>,
     /// What stands under the keys that were taken before.
     pub(crate) existing: HashMap<(TenantId, String), store::Existing>,
     /// Who of the recipients opted out.
@@ -116,14 +116,13 @@ impl<'a> Batch<'a> {
     /// Decides about one request.
     pub(crate) fn decide(&mut self, request: &'a Request) -> Admission {
         let tenant = request.known.tenant.id;
-        let key = (tenant, request.job.id.clone());
-        if self.inserted.contains(&key) {
+        if self.inserted.contains(&(tenant, request.job.id.as_str())) {
             return match self.decided.insert((tenant, &request.job.id), request.content_hash) {
                 None => self.decide_new(request),
                 Some(content_hash) => duplicate(content_hash == request.content_hash, &request.job.id),
             };
         }
-        match self.existing.get(&key) {
+        match self.existing.get(&(tenant, request.job.id.clone())) {
             // The same delivery is the same job, even if the tenant's defaults for it changed meanwhile. Copies of it
             // under other tokens may stand before it in this batch: they touch nothing, and do not stand in its way.
             Some(store::Existing { content_hash, record: Some(record), recipient, recipient_hash, language })

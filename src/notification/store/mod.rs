@@ -28,7 +28,7 @@ mod write;
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
-use sqlx::{PgConnection, PgPool, Row as _};
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::admit::Request;
@@ -56,10 +56,10 @@ pub(crate) use write::write;
 const MONTHS_AHEAD: i32 = 6;
 
 /// Takes the keys of these jobs; returns those that were free. Two workers with one key wait for each other here.
-pub(crate) async fn insert_keys(
+pub(crate) async fn insert_keys<'a>(
     tx: &mut PgConnection,
-    requests: &[&Request],
-) -> Result<HashSet<(TenantId, String)>, sqlx::Error> {
+    requests: &[&'a Request],
+) -> Result<HashSet<(TenantId, &'a str)>, sqlx::Error> {
     if requests.is_empty() {
         return Ok(HashSet::new());
     }
@@ -71,10 +71,10 @@ pub(crate) async fn insert_keys(
     let jobs: Vec<&str> = sorted.iter().map(|request| request.job.id.as_str()).collect();
     let ids: Vec<Uuid> = sorted.iter().map(|request| request.notification_id).collect();
     let hashes: Vec<&[u8]> = sorted.iter().map(|request| request.content_hash.as_slice()).collect();
-    let rows = sqlx::query(
+    let free: Vec<Uuid> = sqlx::query_scalar(
         "insert into notification_key (tenant_id, job_id, notification_id, content_hash) \
-         select * from unnest($1::uuid[], $2::text[], $3::uuid[], $4::bytea[]) \
-         on conflict (tenant_id, job_id) do nothing returning tenant_id, job_id",
+         select unnest($1::uuid[]), unnest($2::text[]), unnest($3::uuid[]), unnest($4::bytea[]) \
+         on conflict (tenant_id, job_id) do nothing returning notification_id",
     )
     .bind(tenants)
     .bind(jobs)
@@ -82,7 +82,9 @@ pub(crate) async fn insert_keys(
     .bind(hashes)
     .fetch_all(tx)
     .await?;
-    rows.into_iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    let free: HashSet<Uuid> = free.into_iter().collect();
+    let taken = sorted.into_iter().filter(|request| free.contains(&request.notification_id));
+    Ok(taken.map(|request| (request.known.tenant.id, request.job.id.as_str())).collect())
 }
 
 /// What is stored under a key that was taken before.

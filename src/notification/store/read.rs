@@ -43,12 +43,12 @@ pub(super) const LIST_BY_ID: &str = concat!(
 pub(crate) async fn list_by_key(
     tx: &mut PgConnection,
     requests: &[&Request],
-    inserted: &HashSet<(TenantId, String)>,
+    inserted: &HashSet<(TenantId, &str)>,
 ) -> Result<HashMap<(TenantId, String), Existing>, sqlx::Error> {
     let known: Vec<(TenantId, &str)> = requests
         .iter()
-        .filter(|request| !inserted.contains(&(request.known.tenant.id, request.job.id.clone())))
         .map(|request| (request.known.tenant.id, request.job.id.as_str()))
+        .filter(|key| !inserted.contains(key))
         .collect();
     if known.is_empty() {
         return Ok(HashMap::new());

@@ -76,10 +76,12 @@ async fn insert(tx: &mut PgConnection, fresh: &[Fresh<'_>]) -> Result<(), sqlx::
         "insert into notification (tenant_id, notification_id, job_id, kind, category, status, reason, recipient, \
              recipient_hash, language, data, price_id, price, currency, held, attempt, attempt_started_at, token, \
              send_after, expires_at, seq, traceparent, created_at) \
-         select *, now() from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], \
-             $7::text[], $8::text[], $9::bytea[], $10::text[], $11::text[], $12::bigint[], $13::numeric[], \
-             $14::text[], $15::bool[], $16::int[], $17::timestamptz[], $18::text[], $19::timestamptz[], \
-             $20::timestamptz[], $21::int[], $22::text[])",
+         select unnest($1::uuid[]), unnest($2::uuid[]), unnest($3::text[]), unnest($4::text[]), \
+             unnest($5::text[]), unnest($6::text[]), unnest($7::text[]), unnest($8::text[]), unnest($9::bytea[]), \
+             unnest($10::text[]), unnest($11::text[]), unnest($12::bigint[]), unnest($13::numeric[]), \
+             unnest($14::text[]), unnest($15::bool[]), unnest($16::int[]), unnest($17::timestamptz[]), \
+             unnest($18::text[]), unnest($19::timestamptz[]), unnest($20::timestamptz[]), unnest($21::int[]), \
+             unnest($22::text[]), now()",
     )
     .bind(column!(rows, row => row.0.tenant_id))
     .bind(column!(rows, row => row.0.notification_id))
@@ -118,14 +120,17 @@ pub(super) const UPDATE: &str = "update notification n set status = c.status, re
      delivered_at = c.delivered_at, read_at = c.read_at, failed_at = c.failed_at, unknown_at = c.unknown_at, \
      resolve_at = case when c.status in ('accepted', 'sent') then coalesce(c.resolve_at, n.resolve_at) \
                        else c.resolve_at end \
- from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bigint[], $6::numeric[], $7::text[], \
-     $8::bool[], $9::bool[], $10::bool[], $11::int[], $12::timestamptz[], $13::int[], $14::text[], \
-     $15::timestamptz[], $16::timestamptz[], $17::int[], $18::text[], $19::text[], $20::text[], \
-     $21::timestamptz[], $22::timestamptz[], $23::timestamptz[], $24::timestamptz[], $25::timestamptz[], \
-     $26::timestamptz[], $27::int[]) \
-     as c (tenant_id, notification_id, status, reason, price_id, price, currency, held, posted, refunded, \
-     attempt, attempt_started_at, attempts_counted, token, due_at, resolve_at, seq, wamid, billed_type, \
-     billed_category, accepted_at, sent_at, delivered_at, read_at, failed_at, unknown_at, unread_seq) \
+ from (select unnest($1::uuid[]) as tenant_id, unnest($2::uuid[]) as notification_id, \
+     unnest($3::text[]) as status, unnest($4::text[]) as reason, unnest($5::bigint[]) as price_id, \
+     unnest($6::numeric[]) as price, unnest($7::text[]) as currency, unnest($8::bool[]) as held, \
+     unnest($9::bool[]) as posted, unnest($10::bool[]) as refunded, unnest($11::int[]) as attempt, \
+     unnest($12::timestamptz[]) as attempt_started_at, unnest($13::int[]) as attempts_counted, \
+     unnest($14::text[]) as token, unnest($15::timestamptz[]) as due_at, unnest($16::timestamptz[]) as resolve_at, \
+     unnest($17::int[]) as seq, unnest($18::text[]) as wamid, unnest($19::text[]) as billed_type, \
+     unnest($20::text[]) as billed_category, unnest($21::timestamptz[]) as accepted_at, \
+     unnest($22::timestamptz[]) as sent_at, unnest($23::timestamptz[]) as delivered_at, \
+     unnest($24::timestamptz[]) as read_at, unnest($25::timestamptz[]) as failed_at, \
+     unnest($26::timestamptz[]) as unknown_at, unnest($27::int[]) as unread_seq) as c \
  where n.tenant_id = c.tenant_id and n.notification_id = c.notification_id \
    and (c.unread_seq is null or n.seq = c.unread_seq and n.status = 'sending')";
 
@@ -173,8 +178,9 @@ macro_rules! insert_attempts {
         concat!(
             "insert into attempt (tenant_id, notification_id, number, started_at, finished_at, outcome, error_code, \
                  error, wamid, template, message, language) \
-             select * from unnest($1::uuid[], $2::uuid[], $3::int[], $4::timestamptz[], $5::timestamptz[], \
-                 $6::text[], $7::int[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[]) ",
+             select unnest($1::uuid[]), unnest($2::uuid[]), unnest($3::int[]), unnest($4::timestamptz[]), \
+                 unnest($5::timestamptz[]), unnest($6::text[]), unnest($7::int[]), unnest($8::text[]), \
+                 unnest($9::text[]), unnest($10::text[]), unnest($11::text[]), unnest($12::text[]) ",
             $rest
         )
     };
@@ -250,8 +256,9 @@ async fn insert_entries(tx: &mut PgConnection, changes: &[&Change]) -> Result<()
     sqlx::query(
         "insert into ledger_entry (tenant_id, ledger_entry_id, kind, debit_account, credit_account, amount, \
              currency, notification_id, attempt, price_id) \
-         select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::numeric[], $7::text[], \
-             $8::uuid[], $9::int[], $10::bigint[])",
+         select unnest($1::uuid[]), unnest($2::uuid[]), unnest($3::text[]), unnest($4::text[]), \
+             unnest($5::text[]), unnest($6::numeric[]), unnest($7::text[]), unnest($8::uuid[]), unnest($9::int[]), \
+             unnest($10::bigint[])",
     )
     .bind(column!(rows, row => row.0.tenant_id))
     .bind(column!(rows, _row => Uuid::now_v7()))
@@ -295,8 +302,8 @@ async fn update_accounts(tx: &mut PgConnection, changes: &[&Change]) -> Result<(
     sqlx::query(
         "update account a set available = a.available + d.available, reserved = a.reserved + d.reserved, \
              spent = a.spent + d.spent \
-         from unnest($1::uuid[], $2::numeric[], $3::numeric[], $4::numeric[]) \
-             as d (tenant_id, available, reserved, spent) \
+         from (select unnest($1::uuid[]) as tenant_id, unnest($2::numeric[]) as available, \
+             unnest($3::numeric[]) as reserved, unnest($4::numeric[]) as spent) as d \
          where a.tenant_id = d.tenant_id",
     )
     .bind(column!(rows, row => row.0))
