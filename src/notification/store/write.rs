@@ -15,6 +15,8 @@ use crate::notification::refusal;
 use crate::tenant::TenantId;
 
 /// Collects one column of a batch.
+///
+/// Statements unnest such columns in the select list: of `from unnest(a, b)` Postgres keeps each in a store of its own.
 macro_rules! column {
     ($rows:expr, $row:ident => $value:expr) => {
         $rows.iter().map(|$row| $value).collect::<Vec<_>>()
