@@ -138,8 +138,8 @@ impl Scheduler {
             Some(ended) = duties.join_next() => ended?,
             ended = &mut delivery => return Ok(ended?),
         }
-        duties.shutdown().await;
         stopping.send_replace(true);
+        duties.shutdown().await;
         delivery.await?;
         tracing::info!("scheduler ended");
         Ok(())

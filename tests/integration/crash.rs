@@ -6,6 +6,7 @@ use std::time::Duration;
 use kmsnotif::queue::Stats;
 use kmsnotif::simulator::{Answer, Effect, Times};
 use rust_decimal::Decimal;
+use rustix::process::Signal;
 use tokio::net::TcpListener;
 
 use crate::harness::{OwnRedis, Process, Stopwatch, TestApp, outcomes, phone, registration, signal, until, until_seen};
@@ -203,10 +204,10 @@ async fn a_worker_that_stalls_longer_than_its_lease_neither_steals_back_nor_send
     app.enqueue(&registration("STALLED")).await;
     app.wait_for_requests(1).await;
     let _second = spawn_second(&app).await;
-    signal("STOP", first.id());
+    signal(Signal::STOP, first.id());
     app.wait_for("STALLED", "unknown").await;
     // The late answer counts, whoever holds the lease by then.
-    signal("CONT", first.id());
+    signal(Signal::CONT, first.id());
     let view = app.wait_for("STALLED", "accepted").await;
     assert!(view.wamid.is_some());
     app.simulator.resume_webhooks();
@@ -224,11 +225,11 @@ async fn a_refusal_that_a_stalled_worker_reads_late_brings_back_the_job_that_ano
     app.enqueue(&registration("REFUSED-LATE")).await;
     app.wait_for_requests(1).await;
     let _second = spawn_second(&app).await;
-    signal("STOP", first.id());
+    signal(Signal::STOP, first.id());
     app.wait_for("REFUSED-LATE", "unknown").await;
     app.drain().await;
     // What it reads now says that nothing arrived: no guess, and no reason to wait for the sweep.
-    signal("CONT", first.id());
+    signal(Signal::CONT, first.id());
     app.wait_for_requests(2).await;
     let view = app.wait_for("REFUSED-LATE", "read").await;
     assert_eq!(outcomes(&view), ["unavailable", "accepted"]);
@@ -244,13 +245,13 @@ async fn a_worker_that_stalls_inside_a_transaction_does_not_hold_its_tenant_for_
     app.enqueue(&registration("HOLDER")).await;
     app.wait_for_blocked().await;
     // Its statement gets the lock that the test lets go, and nobody is there to go on: as after a power cut.
-    signal("STOP", first.id());
+    signal(Signal::STOP, first.id());
     account.rollback().await.unwrap();
     let _second = spawn_second(&app).await;
     app.enqueue(&registration("OTHER").to(phone(2))).await;
     app.wait_for("OTHER", "read").await;
     app.wait_for("HOLDER", "read").await;
-    signal("CONT", first.id());
+    signal(Signal::CONT, first.id());
     first.kill();
     assert_eq!(app.simulator.requests(), 2);
     app.finish().await;

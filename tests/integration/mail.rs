@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kmsnotif::mail::{MailStatus, PACE, store};
 use kmsnotif::simulator::{MailFaults, MailServer};
+use rustix::process::Signal;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -203,11 +204,11 @@ async fn a_scheduler_that_stalled_lets_go_of_what_another_has_sent() {
     let stalled = app.spawn_scheduler(&gate.url);
     app.write_mails(0..1).await;
     app.wait_for_mail(0, |mail| mail.attempts == 1).await;
-    signal("STOP", stalled.id());
+    signal(Signal::STOP, stalled.id());
     let other = app.spawn_scheduler(&server.url());
     app.wait_for_sent(1).await;
     gate.open.send_replace(true);
-    signal("CONT", stalled.id());
+    signal(Signal::CONT, stalled.id());
     // It is done with the first mail when it sends the next.
     drop(other);
     app.write_mails(1..2).await;
@@ -252,7 +253,7 @@ async fn mails_leave_at_a_bounded_rate() {
 async fn sigterm_waits_for_the_answer_of_the_mail_in_hand() {
     let app = app().await;
     let server = app.start_mail_server().await;
-    app.simulator.set_mail_faults(MailFaults { answer_after_ms: 2_000, ..MailFaults::default() });
+    app.simulator.set_mail_faults(MailFaults { answer_after_ms: 8_000, ..MailFaults::default() });
     let mut scheduler = app.spawn_scheduler(&server.url());
     app.write_mails(0..2).await;
     until("the first mail arrives", async || (!app.simulator.mails().is_empty()).then_some(())).await;

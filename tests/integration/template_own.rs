@@ -3,7 +3,7 @@
 use kmsnotif::simulator::TemplateState;
 use serde_json::json;
 
-use crate::harness::{TestApp, outcomes, prescription, registration, until, until_seen};
+use crate::harness::{TestApp, outcomes, prescription, registration, until_seen};
 use crate::sender::LONG;
 use crate::sender_template::wait_for_state_in;
 use crate::template::{OWN, actions, acts, at_meta, rows, set_own};
@@ -13,13 +13,8 @@ async fn a_message_goes_in_the_tenants_language_and_then_in_english_and_that_is_
     let app = TestApp::start().await;
     let sent = async |id: &str| {
         app.enqueue(&prescription(id).language("fr")).await;
-        app.wait_for(id, "read").await;
-        // The patient may have read it before Meta's answer, which brings the text, was written down.
-        until("the text", async || {
-            let view = app.notification(id).await;
-            Some((view.language, view.language_asked, view.text?))
-        })
-        .await
+        let view = app.wait_for(id, "read").await;
+        (view.language, view.language_asked, view.text.unwrap())
     };
     assert!(
         matches!(sent("FRENCH").await, (sent, asked, text) if sent == "fr" && asked == "fr" && text.starts_with("Bonjour"))

@@ -191,16 +191,19 @@ impl TestApp {
         self.find(id).await.unwrap_or_else(|| panic!("there is no notification {id}"))
     }
 
-    /// Waits until a notification of `rs-harapan` has a status.
+    /// Waits until a notification of `rs-harapan` has a status, and no attempt is under way unless that is `sending`.
     pub async fn wait_for(&self, id: &str, status: &str) -> NotificationView {
         self.wait_for_of("rs-harapan", id, status).await
     }
 
-    /// Waits until a tenant's notification has a status.
+    /// Waits until a tenant's notification has a status, and no attempt is under way unless that is `sending`:
+    /// Meta may tell that a message was read before its answer, which brings the text, is written down.
     pub async fn wait_for_of(&self, tenant: &str, id: &str, status: &str) -> NotificationView {
         let tenant = self.tenant(tenant).await;
         let look = async || store::find(&self.pool, tenant.id, id).await.ok().flatten();
-        let seen = |view: &Option<NotificationView>| view.as_ref().is_some_and(|view| view.status == status);
+        let still = |view: &NotificationView| outcomes(view).iter().all(|of| of != "open");
+        let settled = |view: &NotificationView| view.status == status && (status == "sending" || still(view));
+        let seen = |view: &Option<_>| view.as_ref().is_some_and(settled);
         until_seen(LIMIT, &format!("{id} is {status}"), look, seen).await.unwrap()
     }
 

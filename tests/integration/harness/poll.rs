@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
 /// How long most things may take on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -55,32 +55,33 @@ pub async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
     until_within(LIMIT, what, look).await
 }
 
-/// Looks until there is something; panics after `limit`.
+/// Looks until there is something; panics after `limit`, as a [`Stopwatch`] counts it.
 pub async fn until_within<T>(limit: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let began = Instant::now();
+    let since = Stopwatch::start();
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(began.elapsed() < limit, "{what}: not within {limit:?}");
+        assert!(since.elapsed() < limit, "{what}: not within {limit:?}");
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// Looks until `seen` accepts what it sees; panics after `limit` with the last thing seen.
+/// Looks until `seen` accepts what it sees; panics after `limit`, as a [`Stopwatch`] counts it,
+/// with the last thing seen.
 pub async fn until_seen<T: Debug>(
     limit: Duration,
     what: &str,
     mut look: impl AsyncFnMut() -> T,
     seen: impl Fn(&T) -> bool,
 ) -> T {
-    let began = Instant::now();
+    let since = Stopwatch::start();
     loop {
         let last = look().await;
         if seen(&last) {
             return last;
         }
-        assert!(began.elapsed() < limit, "{what}: not within {limit:?}; last seen: {last:#?}");
+        assert!(since.elapsed() < limit, "{what}: not within {limit:?}; last seen: {last:#?}");
         tokio::time::sleep(PAUSE).await;
     }
 }

@@ -3,6 +3,8 @@
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::poll::until_within;
 
 /// A running `kmsnotif …`; killed when dropped.
@@ -39,7 +41,7 @@ impl Process {
 
     /// Asks it to end.
     pub fn terminate(&self) {
-        signal("TERM", self.0.id());
+        signal(Signal::TERM, self.0.id());
     }
 
     /// Waits for its end.
@@ -58,7 +60,7 @@ impl Drop for Process {
 }
 
 /// Sends a signal to one process.
-pub fn signal(name: &str, pid: u32) {
-    let sent = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap();
-    assert!(sent.success(), "kill -{name} {pid}");
+pub fn signal(signal: Signal, pid: u32) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).unwrap();
+    kill_process(pid, signal).unwrap_or_else(|error| panic!("{signal:?} to {pid:?}: {error}"));
 }

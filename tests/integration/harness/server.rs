@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use super::process::signal;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -101,12 +103,12 @@ impl OwnRedis {
 
     /// Keeps it from answering.
     pub fn stall(&self) {
-        signal("STOP", self.pid());
+        signal(Signal::STOP, self.pid());
     }
 
     /// Lets it answer again.
     pub fn resume(&self) {
-        signal("CONT", self.pid());
+        signal(Signal::CONT, self.pid());
     }
 }
 
@@ -164,7 +166,7 @@ impl OwnPostgres {
     /// Ends it as a crash would: the postmaster is gone, its children follow.
     pub fn kill(&self) {
         let file = std::fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
-        signal("KILL", file.lines().next().unwrap().parse().unwrap());
+        signal(Signal::KILL, file.lines().next().unwrap().parse().unwrap());
     }
 
     fn data(&self) -> PathBuf {
