@@ -11,6 +11,8 @@ use crate::harness::{Draft, OwnPostgres, OwnRedis, TestApp, phone, registration,
 /// Nothing was sent: it may be tried again.
 const UNAVAILABLE: Effect = Effect::Refuse(Answer::Error(131_016), Times::Always);
 const LONG: Duration = Duration::from_mins(1);
+/// Shorter than the outages: what was in hand is taken over.
+const LEASE: Duration = Duration::from_secs(1);
 
 fn jobs(name: &str, count: u32) -> Vec<Draft> {
     (0..count).map(|n| registration(&format!("{name}-{n}")).to(phone(n))).collect()
@@ -26,7 +28,7 @@ async fn all_read_once(app: &TestApp, count: u32) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_killed_and_restarted_with_aof_loses_no_job() {
     let mut redis = OwnRedis::start();
-    let app = TestApp::builder().redis(&redis.url).latency(Duration::from_millis(50)).start().await;
+    let app = TestApp::builder().lease(LEASE).redis(&redis.url).latency(Duration::from_millis(50)).start().await;
     app.enqueue_all(&jobs("AOF", 300)).await;
     app.wait_for_requests(30).await;
     redis.kill();
@@ -38,7 +40,7 @@ async fn redis_killed_and_restarted_with_aof_loses_no_job() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_stalled_for_five_seconds_delays_and_loses_nothing() {
     let redis = OwnRedis::start();
-    let app = TestApp::builder().redis(&redis.url).latency(Duration::from_millis(50)).start().await;
+    let app = TestApp::builder().lease(LEASE).redis(&redis.url).latency(Duration::from_millis(50)).start().await;
     app.enqueue_all(&jobs("STALL", 300)).await;
     app.wait_for_requests(30).await;
     redis.stall();
@@ -52,7 +54,8 @@ async fn redis_stalled_for_five_seconds_delays_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_connections_cut_again_and_again_while_500_jobs_run_lose_nothing() {
     let redis = OwnRedis::start();
-    let app = TestApp::builder().redis(&redis.url).latency(Duration::from_millis(50)).workers(2).start().await;
+    let app =
+        TestApp::builder().lease(LEASE).redis(&redis.url).latency(Duration::from_millis(50)).workers(2).start().await;
     app.enqueue_all(&jobs("CUT", 500)).await;
     for sent in [20, 100, 200, 300] {
         app.wait_for_requests(sent).await;
@@ -73,7 +76,7 @@ async fn all_connections_cut_again_and_again_while_500_jobs_run_lose_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_killed_and_restarted_loses_no_job() {
     let postgres = OwnPostgres::start();
-    let app = TestApp::builder().postgres(&postgres.url).latency(Duration::from_millis(50)).start().await;
+    let app = TestApp::builder().lease(LEASE).postgres(&postgres.url).latency(Duration::from_millis(50)).start().await;
     app.enqueue_all(&jobs("PG", 300)).await;
     app.wait_for_requests(30).await;
     postgres.kill();
@@ -85,7 +88,7 @@ async fn postgres_killed_and_restarted_loses_no_job() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn losing_redis_entirely_strands_nothing_that_postgres_knows() {
     let redis = OwnRedis::start();
-    let app = TestApp::builder().redis(&redis.url).start().await;
+    let app = TestApp::builder().lease(LEASE).redis(&redis.url).start().await;
     app.simulator.set_outage(Some(UNAVAILABLE));
     app.enqueue_all(&jobs("FLUSHED", 20)).await;
     app.wait_for_count(LONG, "waiting", 20).await;
@@ -111,7 +114,7 @@ async fn losing_redis_entirely_strands_nothing_that_postgres_knows() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn losing_redis_and_the_worker_that_was_sending_ends_unknown_and_is_not_sent_again() {
     let redis = OwnRedis::start();
-    let mut app = TestApp::builder().redis(&redis.url).workers(0).start().await;
+    let mut app = TestApp::builder().lease(LEASE).redis(&redis.url).workers(0).start().await;
     app.expected.outbox_may_wait = true;
     // Takes connections and never reads: the request stays in the kernel.
     let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -135,7 +138,7 @@ async fn losing_redis_and_the_worker_that_was_sending_ends_unknown_and_is_not_se
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sweep_leaves_alone_what_the_queue_still_holds() {
-    let app = TestApp::start().await;
+    let app = TestApp::builder().lease(LEASE).start().await;
     app.simulator.set_outage(Some(UNAVAILABLE));
     app.enqueue_all(&jobs("HELD", 10)).await;
     app.wait_for_count(LONG, "waiting", 10).await;
@@ -149,7 +152,7 @@ async fn the_sweep_leaves_alone_what_the_queue_still_holds() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn webhooks_wait_while_postgres_is_away_and_are_applied_afterwards() {
     let postgres = OwnPostgres::start();
-    let app = TestApp::builder().postgres(&postgres.url).start().await;
+    let app = TestApp::builder().lease(LEASE).postgres(&postgres.url).start().await;
     app.simulator.pause_webhooks();
     app.enqueue(&registration("WEBHOOK")).await;
     app.wait_for("WEBHOOK", "accepted").await;

@@ -53,7 +53,7 @@ impl Builder {
             workers: 1,
             worker: WorkerConfig {
                 concurrency: 64,
-                lease: Duration::from_secs(1),
+                lease: Duration::from_secs(5),
                 unknown_window: Duration::from_mins(10),
                 attempts_max: 8,
             },
