@@ -30,12 +30,12 @@ use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::RootCertStore;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use tower::{BoxError, Service};
 
 use super::answer::{Answer, retry_after};
 use super::client::Options;
+use super::room::Room;
 
 /// So much of an answer is read; Meta's answers are below 1 KiB.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -43,11 +43,6 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 pub(super) const MANAGED_BYTES_MAX: usize = 1024 * 1024;
 /// So many requests share one line before the next is used, below the 100 streams that servers commonly allow.
 const LINE_REQUESTS: usize = 80;
-
-/// So many requests are under way before the next one waits for the answer to another.
-const ROOM: usize = 64;
-/// So long it waits at most: then answers take their time, and there is room for one more from here on.
-const ROOM_WITHIN: Duration = Duration::from_millis(50);
 
 /// What requests say of who makes them.
 const USER: &str = concat!("kmsnotif/", env!("CARGO_PKG_VERSION"));
@@ -98,7 +93,7 @@ impl Exchange {
         let lines = (0..options.lines.max(1)).map(line).collect();
         Ok(Self {
             lines,
-            room: Room(Semaphore::new(ROOM)),
+            room: Room::new(),
             connect_timeout: options.connect_timeout,
             read_timeout: options.read_timeout,
         })
@@ -147,33 +142,6 @@ impl Exchange {
         let busy = |line: &&Line| line.in_flight.load(Ordering::Relaxed);
         let with_room = self.lines.iter().find(|line| busy(line) < LINE_REQUESTS);
         with_room.or_else(|| self.lines.iter().min_by_key(busy)).expect("there is at least one line")
-    }
-}
-
-/// Limits how many requests are under way at once, to as many as the answers' latency needs.
-///
-/// A transaction lets go of hundreds of jobs at a time. Each of them would open a connection of its own, though a few
-/// had served them all within milliseconds.
-#[derive(Debug)]
-struct Room(Semaphore);
-
-impl Room {
-    /// Waits for a place, at most [`ROOM_WITHIN`].
-    async fn enter(&self) -> Place<'_> {
-        if let Ok(permit) = timeout(ROOM_WITHIN, self.0.acquire()).await {
-            permit.expect("it is never closed").forget();
-        }
-        Place(&self.0)
-    }
-}
-
-/// Room for one request. One that was not waited for long enough is a new one, and stays.
-#[derive(Debug)]
-struct Place<'a>(&'a Semaphore);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.add_permits(1);
     }
 }
 
@@ -382,23 +350,6 @@ mod tests {
         assert!(sent.withdraw());
         let mut context = Context::from_waker(std::task::Waker::noop());
         assert!(matches!(Pin::new(&mut body).poll_frame(&mut context), Poll::Ready(Some(Err(Withdrawn)))));
-    }
-
-    #[tokio::test]
-    async fn there_is_more_room_once_a_request_waited_long_for_its_place() {
-        let room = Room(Semaphore::new(ROOM));
-        let mut places = Vec::new();
-        for _ in 0..ROOM {
-            places.push(room.enter().await);
-        }
-        let (waited, ()) = tokio::join!(room.enter(), async { drop(places.pop()) });
-        places.push(waited);
-        let started = Instant::now();
-        places.push(room.enter().await);
-        assert!(started.elapsed() >= ROOM_WITHIN);
-        assert_eq!((places.len(), room.0.available_permits()), (ROOM + 1, 0));
-        drop(places);
-        assert_eq!(room.0.available_permits(), ROOM + 1, "the place that became free was taken, and one is new");
     }
 
     #[test]

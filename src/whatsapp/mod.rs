@@ -21,6 +21,7 @@ mod management; // templates at Meta
 mod mask; // phone numbers out of foreign texts
 mod opaque; // the data Meta echoes
 mod payload; // the request's JSON
+mod room; // how many requests are under way at once
 mod scalar; // JSON values that are numbers one day and strings the next
 mod signature; // who may call the webhook
 pub mod webhook; // what Meta reports

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::AsyncCommands as _;
 
-use crate::harness::{TestApp, phone, registration, until};
+use crate::harness::{TestApp, phone, registration, until, until_seen};
 
 /// On a busy machine some messages need a second attempt.
 const LONG: Duration = Duration::from_mins(1);
@@ -64,9 +64,11 @@ async fn a_patient_with_too_many_messages_waits_alone_with_no_credit_held() {
     app.enqueue(&registration("OTHER").to(phone(2))).await;
     app.wait_for("OTHER", "read").await;
     app.wait_for_count(LONG, "read", 41).await;
+    // A message may be read before the job that sent it is done with.
+    until_seen(LONG, "nothing runs", async || app.stats().await.running, |running| *running == 0).await;
     // Those that wait have no row, hold no credit and no place, and Meta refused none.
     let rows: i64 = sqlx::query_scalar("select count(*) from notification").fetch_one(&app.pool).await.unwrap();
-    assert_eq!((rows, app.simulator.requests(), app.stats().await.running), (41, 41, 0));
+    assert_eq!((rows, app.simulator.requests()), (41, 41));
     assert_eq!(app.balance().await.reserved, rust_decimal::Decimal::ZERO);
     app.abandon().await;
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 
-use crate::harness::{Draft, OwnPostgres, OwnRedis, Process, TestApp, phone, registration, until_within};
+use crate::harness::{Draft, OwnPostgres, OwnRedis, Process, TestApp, pass, phone, registration, until_within};
 
 const PRICE: Decimal = Decimal::from_parts(35_665, 0, 0, false, 2);
 const LONG: Duration = Duration::from_mins(3);
@@ -110,7 +110,7 @@ async fn workers_killed_each_second_and_redis_and_postgres_crashed_once_lose_not
     let ended = async || app.count("read").await + app.count("unknown").await;
     while ended().await < i64::from(JOBS) - 200 {
         // The pace of the kills is what is tested.
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        pass(Duration::from_secs(1)).await;
         workers.remove(0).kill();
         workers.push(app.spawn_worker());
         kills += 1;

@@ -30,7 +30,7 @@ pub use command::Answer;
 pub use database::Database;
 pub use furnish::Furniture;
 pub use job::{Draft, appointment, phone, prescription, purchase_status, registration, reminder};
-pub use poll::{LIMIT, Stopwatch, until, until_seen, until_within};
+pub use poll::{LIMIT, Stopwatch, pass, until, until_seen, until_within};
 pub use process::{Process, signal};
 pub use provider::{Change, Fault, Key, Provider};
 pub use server::{OwnPostgres, OwnRedis};

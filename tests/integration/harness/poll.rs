@@ -50,6 +50,14 @@ impl Drop for Stopwatch {
     }
 }
 
+/// Lets time pass, as a [`Stopwatch`] counts it.
+pub async fn pass(time: Duration) {
+    let since = Stopwatch::start();
+    while since.elapsed() < time {
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// Looks until there is something; panics after [`LIMIT`].
 pub async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
     until_within(LIMIT, what, look).await
