@@ -196,8 +196,9 @@ impl TestApp {
         self.wait_for_of("rs-harapan", id, status).await
     }
 
-    /// Waits until a tenant's notification has a status, and no attempt is under way unless that is `sending`:
-    /// Meta may tell that a message was read before its answer, which brings the text, is written down.
+    /// Waits until a tenant's notification has a status, and no attempt is under way unless that is `sending`.
+    ///
+    /// Its job may be in hand still: Meta may tell that a message was read before its answer brings template and text.
     pub async fn wait_for_of(&self, tenant: &str, id: &str, status: &str) -> NotificationView {
         let tenant = self.tenant(tenant).await;
         let look = async || store::find(&self.pool, tenant.id, id).await.ok().flatten();
