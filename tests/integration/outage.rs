@@ -56,6 +56,9 @@ async fn all_connections_cut_again_and_again_while_500_jobs_run_lose_nothing() {
     let redis = OwnRedis::start();
     let app =
         TestApp::builder().lease(LEASE).redis(&redis.url).latency(Duration::from_millis(50)).workers(2).start().await;
+    // A worker that is cut off while it starts ends instead, and is started anew by whoever supervises it.
+    let queue = app.queue();
+    until("both workers live", async || (queue.stats().await.ok()?.workers == 2).then_some(())).await;
     app.enqueue_all(&jobs("CUT", 500)).await;
     for sent in [20, 100, 200, 300] {
         app.wait_for_requests(sent).await;
