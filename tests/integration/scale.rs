@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 
-use crate::harness::{Draft, OwnPostgres, OwnRedis, Process, TestApp, pass, phone, registration, until_within};
+use crate::harness::{
+    Draft, OwnPostgres, OwnRedis, Process, TestApp, pass, phone, registration, until_seen, until_within,
+};
 
 const PRICE: Decimal = Decimal::from_parts(35_665, 0, 0, false, 2);
 const LONG: Duration = Duration::from_mins(3);
@@ -128,12 +130,15 @@ async fn workers_killed_each_second_and_redis_and_postgres_crashed_once_lose_not
     }
     assert!(kills >= 5 && redis_crashed && postgres_crashed, "{kills} {redis_crashed} {postgres_crashed}");
     // What the simulator has is read; what a kill caught before it was written is unknown, and never sent by guess.
-    let settled = async || {
+    let look = async || {
         let (read, unknown) = (app.count("read").await, app.count("unknown").await);
-        let accepted = i64::try_from(app.simulator.accepted()).unwrap();
-        (read == accepted && read + unknown == i64::from(JOBS)).then_some(unknown)
+        (read, unknown, app.simulator.accepted(), app.queue().stats().await)
     };
-    let unknown = until_within(Duration::from_mins(3), "all are read or unknown", settled).await;
+    let settled = |(read, unknown, accepted, _): &(i64, i64, u64, _)| {
+        u64::try_from(*read).unwrap() == *accepted && read + unknown == i64::from(JOBS)
+    };
+    let what = "all are read or unknown: read, unknown, accepted, queue";
+    let (_, unknown, ..) = until_seen(Duration::from_mins(3), what, look, settled).await;
     assert_eq!(app.spent().await, PRICE * Decimal::from(i64::from(JOBS) - unknown));
     if unknown > 0 {
         // The simulator's word is proof enough for an operator.
